@@ -1,0 +1,191 @@
+"""The Driver protocol, the plain data that goes into a driver and comes out of it.
+
+Call order for one instance: `check` (pure) -> `start` -> any of `observe`, `stop`, `kill`, `pause`,
+`resume`, `events` -> `cleanup`. Every method works in a new daemon too, from the run directory alone.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import msgspec
+
+from yurt.model.host import Accelerator, HostFacts
+from yurt.model.image import DiskFormat
+from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
+
+if TYPE_CHECKING:
+    from yurt.drivers.agent.client import AgentClient
+
+
+class DiskAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """The root disk: an overlay of its own over a shared, read-only base."""
+
+    path: Path
+    format: DiskFormat
+    base: Path | None = None
+    base_format: DiskFormat = DiskFormat.RAW
+
+
+class KernelAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel to boot directly (microVM): ELF `vmlinux` for PVH, the initrd, and extra words for the command line."""
+
+    kernel: Path
+    initrd: Path
+    version: str
+    cmdline: tuple[str, ...] = ()
+
+
+class RootfsAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A container's root: a shared read-only `lower`, and directories of its own for what it changes.
+
+    `size_bytes` > 0: `data` is to be a file system of that size (a loop-mounted sparse file).
+    """
+
+    lower: Path
+    data: Path
+    size_bytes: int = 0
+
+
+class Attachments(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a driver is given besides the instance. The engine made it; the driver only uses it."""
+
+    run_dir: Path  # <run>/instances/<id>, exists, mode 0711
+    state_dir: Path  # <state>/instances/<id>
+    uid: int  # the unprivileged user that QEMU runs as
+    gid: int
+    disk: DiskAttachment | None = None
+    kernel: KernelAttachment | None = None
+    rootfs: RootfsAttachment | None = None
+    agent_binary: Path | None = None
+    host_ids: tuple[int, int] = (0, 0)  # container: first host uid/gid and how many
+    cgroup: str = ""  # name below yurt's own cgroup, such as `yurt/<id>`
+    accelerator: Accelerator | None = None
+    config: bytes = b""  # what the agent reads at boot, see agent/protocol.md
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """What *really* was started; written to `<run>/launched.json` by the driver before `start` returns.
+
+    `process_start` is field 22 of /proc/PID/stat, so that a reused pid is not taken for ours.
+    """
+
+    driver: str
+    pid: int
+    process_start: int
+    argv: tuple[str, ...]
+    versions: dict[str, str]
+    accelerator: str = ""
+    helpers: dict[str, tuple[int, int]] = {}  # name -> (pid, process_start)
+    spec: ResolvedSpec | None = None
+    attachments: Attachments | None = None
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is, as far as it can be seen. `exit_code` where a finished main process is known."""
+
+    phase: Phase  # STOPPED, RUNNING, PAUSED, CRASHED or BROKEN
+    reason: str = ""
+    pid: int | None = None
+    exit_code: int | None = None
+
+
+class DriverEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A change a driver saw by itself.
+
+    `type`: `running`, `paused`, `shutdown` (the guest asked for it), `reset`, `panicked`, `failed` (the machine, not
+    the guest: `reason` and `hint` say why) and, always last, `exited` (`exit_code` where known).
+    """
+
+    type: str
+    reason: str = ""
+    hint: str = ""
+    exit_code: int | None = None
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver can do on this host. `available` False comes with `reason` and `fix`."""
+
+    kinds: frozenset[Kind]
+    available: bool = True
+    reason: str = ""
+    fix: str = ""
+    pause: bool = True
+    console: bool = True
+    exit_code: bool = False  # the main process's own exit code is known without the agent
+    min_memory_bytes: int = 0
+
+
+class Driver(Protocol):
+    """Ten methods, and no more: what else a driver can do is an optional protocol below."""
+
+    name: str
+
+    def capabilities(self, facts: HostFacts) -> Capabilities:
+        """Say what this driver can do here. Pure."""
+
+    def check(self, spec: ResolvedSpec, capabilities: Capabilities) -> None:
+        """Raise Invalid or Unsupported if this spec cannot be started. Pure; changes nothing."""
+
+    async def start(self, instance: Instance, attachments: Attachments) -> Launched:
+        """Start the guest and return once its machine runs (not: once it has booted).
+
+        On failure nothing of it is left running or mounted, and the error says why (ToolFailed with the log).
+        """
+
+    async def observe(self, run_dir: Path) -> Observed:
+        """Say what is there now. Works after a daemon restart; STOPPED when nothing was ever started."""
+
+    async def stop(self, run_dir: Path, *, timeout_s: float) -> None:
+        """Ask the guest to stop and return when it has. Raises Timeout; the guest then runs on."""
+
+    async def kill(self, run_dir: Path) -> None:
+        """End the guest now, without asking it. Returns when no process is left. Safe to repeat."""
+
+    async def pause(self, run_dir: Path) -> None:
+        """Hold the guest's processors. Safe to repeat."""
+
+    async def resume(self, run_dir: Path) -> None:
+        """Let a paused guest go on. Safe to repeat."""
+
+    async def cleanup(self, run_dir: Path) -> None:
+        """Take away what `start` left on the host: mounts, cgroups, helper processes, sockets. Idempotent."""
+
+    def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
+        """Yield what happens to the guest until, and including, `exited`. One reader at a time."""
+
+
+@runtime_checkable
+class SupportsAgent(Protocol):
+    """A driver whose guests carry yurt-agent: exec, shell, cp, orderly shutdown."""
+
+    async def agent(self, run_dir: Path) -> "AgentClient":
+        """Connect to the guest's agent; returns at once, `AgentClient.wait_ready` waits for its hello.
+
+        One connection per guest at a time: the caller keeps it and closes it before asking again.
+        """
+
+
+@runtime_checkable
+class SupportsConsole(Protocol):
+    """A driver whose guests have a serial console (or a pty) of their own."""
+
+    async def console(self, run_dir: Path) -> "Console":
+        """Connect to the guest's console. One connection per guest at a time."""
+
+
+class Console(Protocol):
+    """A byte stream to and from a guest's console. `read` returns b"" at its end."""
+
+    async def read(self) -> bytes: ...
+    async def write(self, data: bytes) -> None: ...
+    async def resize(self, rows: int, columns: int) -> None: ...
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SupportsUsage(Protocol):
+    """A driver that can count what a guest uses."""
+
+    async def usage(self, run_dir: Path) -> Usage:
+        """Return the counters now. Raises NotFound when the guest does not run."""

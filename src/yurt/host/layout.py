@@ -1,0 +1,92 @@
+"""Where every file that yurt leaves on disk lies. Each name stands here once; docs/state-on-disk.md explains them.
+
+Root keeps state in /var/lib/yurt and run files in /run/yurt; an ordinary user in the XDG directories.
+`YURT_HOME=/somewhere` puts both below one directory (tests, trials, several yurts on one host).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All paths of one yurt. `state` survives a reboot, `run` does not have to."""
+
+    state: Path
+    run: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "yurt.sock"
+
+    @property
+    def daemon_lock(self) -> Path:
+        return self.run / "yurtd.lock"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.state / "yurtd.log"
+
+    @property
+    def database(self) -> Path:
+        return self.state / "yurt.db"
+
+    @property
+    def images(self) -> Path:
+        """The OCI image layout: oci-layout, index.json, blobs/sha256/…"""
+        return self.state / "images"
+
+    @property
+    def forms(self) -> Path:
+        """Derived forms, one directory per image digest: rootfs/, root.ext4, disk.qcow2. A cache: safe to delete."""
+        return self.state / "forms"
+
+    @property
+    def kernels(self) -> Path:
+        """The kernel store, one directory per kernel version."""
+        return self.state / "kernels"
+
+    @property
+    def agents(self) -> Path:
+        """yurt-agent binaries built here, by digest of their source and architecture."""
+        return self.state / "agents"
+
+    @property
+    def accel_verdict(self) -> Path:
+        """The accelerator probe's verdict for this boot of the host."""
+        return self.run / "accel.json"
+
+    def instance_state(self, instance_id: str) -> Path:
+        """disk.qcow2 or data/, console.log, lifecycle.log of one instance."""
+        return self.state / "instances" / instance_id
+
+    def instance_run(self, instance_id: str) -> Path:
+        """launched.json and the sockets agent.sock, qmp.sock, console.sock of one running instance."""
+        return self.run / "instances" / instance_id
+
+
+# names inside an instance's state directory
+DISK = "disk.qcow2"
+DATA = "data"
+CONSOLE_LOG = "console.log"
+LIFECYCLE_LOG = "lifecycle.log"
+# names inside an instance's run directory
+LAUNCHED = "launched.json"
+AGENT_SOCKET = "agent.sock"
+QMP_SOCKET = "qmp.sock"
+CONSOLE_SOCKET = "console.sock"
+MACHINE_LOG = "machine.log"
+
+
+def default_layout(environ: dict[str, str] | None = None, uid: int | None = None) -> Layout:
+    """Return the layout for this user and environment; makes nothing."""
+    env = os.environ if environ is None else environ
+    user = os.geteuid() if uid is None else uid
+    if home := env.get("YURT_HOME"):
+        return Layout(Path(home) / "state", Path(home) / "run")
+    if user == 0:
+        return Layout(Path("/var/lib/yurt"), Path("/run/yurt"))
+    data = env.get("XDG_DATA_HOME") or f"{env.get('HOME', '/nonexistent')}/.local/share"
+    run = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
+    return Layout(Path(data) / "yurt", Path(run) / "yurt")

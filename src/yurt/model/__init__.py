@@ -1,0 +1,1 @@
+"""Frozen data that everyone shares: no I/O, no clock, no randomness."""

@@ -1,0 +1,150 @@
+"""Instances: what was asked for (InstanceSpec), what that means here (ResolvedSpec), what is (Observed)."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from yurt.model.names import NAME_PATTERN, InstanceId, Name
+
+GIB = 1 << 30
+MIB = 1 << 20
+MAX_INT = 2**62
+
+
+class Kind(StrEnum):
+    """What an instance is made of."""
+
+    VM = "vm"
+    MICROVM = "microvm"
+    CONTAINER = "container"
+
+
+class Phase(StrEnum):
+    """Where an instance stands. What cannot be read is `broken`, with the reason beside it."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    CRASHED = "crashed"
+    BROKEN = "broken"
+
+
+class Init(StrEnum):
+    """What runs as the guest's first program: its own init, or only the command."""
+
+    AUTO = "auto"
+    IMAGE = "image"
+    COMMAND = "command"
+
+
+class NetworkMode(StrEnum):
+    """`user`: out through the host's own sockets; `none`: no NIC but loopback."""
+
+    USER = "user"
+    NONE = "none"
+
+
+class AccelMode(StrEnum):
+    """Which QEMU accelerator is wished for."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+Cpus = Annotated[int, Meta(ge=1, le=256)]
+MemoryBytes = Annotated[int, Meta(ge=32 * MIB, le=16 << 40)]
+DiskBytes = Annotated[int, Meta(ge=16 * MIB, le=64 << 40)]
+ShortText = Annotated[str, Meta(max_length=4096)]
+Argument = Annotated[str, Meta(max_length=128 * 1024)]
+Labels = Annotated[dict[str, str], Meta(max_length=64)]
+Environment = Annotated[dict[str, Argument], Meta(max_length=512)]
+Command = Annotated[tuple[Argument, ...], Meta(max_length=1024)]
+
+
+class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wish, as a client writes it. Sizes are bytes. `None` means "yurt decides"."""
+
+    image: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(pattern=NAME_PATTERN)] | None = None
+    kind: Kind = Kind.MICROVM
+    cpus: Cpus | None = None
+    memory_bytes: MemoryBytes | None = None
+    disk_bytes: DiskBytes | None = None
+    env: Environment = {}
+    workdir: ShortText | None = None
+    user: Annotated[str, Meta(max_length=255)] | None = None
+    labels: Labels = {}
+    command: Command = ()
+    init: Init = Init.AUTO
+    stdin: bool = False
+    tty: bool = False
+    network: NetworkMode = NetworkMode.USER
+    accel: AccelMode = AccelMode.AUTO
+    ephemeral: bool = False
+
+
+class ResolvedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The same with every default filled in; drivers see only this.
+
+    `boot_command`: the program that is the guest's main process when `init` is COMMAND.
+    `disk_bytes` 0 (containers only) means the host's file system sets the limit.
+    """
+
+    image: str
+    image_digest: str
+    kind: Kind
+    cpus: int
+    memory_bytes: int
+    disk_bytes: int
+    env: dict[str, str]
+    workdir: str
+    user: str
+    labels: dict[str, str]
+    command: tuple[str, ...]
+    init: Init  # IMAGE or COMMAND
+    init_path: str  # the image's init, such as `/sbin/init`; empty when it has none
+    systemd: bool  # that init is systemd
+    stdin: bool
+    tty: bool
+    network: NetworkMode
+    accel: AccelMode
+    ephemeral: bool
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored record of one instance. Times are seconds since the epoch."""
+
+    id: InstanceId
+    name: Name
+    spec: ResolvedSpec
+    phase: Phase
+    reason: str = ""  # why it is crashed or broken
+    slot: int = 0  # selects its uid and its container id range
+    created_at: float = 0.0
+    started_at: float | None = None
+    stopped_at: float | None = None
+    pid: int | None = None
+    agent: bool = False  # the agent has answered since the last start
+    exit_code: int | None = None
+    accelerator: str = ""  # what runs it: kvm, tcg, or empty for containers
+    operation: str | None = None  # the operation that holds it
+    version: int = 1
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of one running instance, cumulative since its start. Sampled, not smoothed."""
+
+    name: str
+    kind: Kind
+    at: float  # seconds, monotonic clock of the host
+    cpu_s: float
+    memory_bytes: int
+    memory_limit_bytes: int
+    read_bytes: int
+    write_bytes: int
+    pids: int

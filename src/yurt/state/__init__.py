@@ -1,0 +1,1 @@
+"""Where documents live: one protocol, SQLite on one host and etcd in a cluster."""
