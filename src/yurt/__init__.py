@@ -5,7 +5,7 @@ public SDK; nothing else is. They load on first use, so that the command line, w
 none of them, does not pay for them.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # what type checkers take for true; importing typing would cost milliseconds
 
 if TYPE_CHECKING:
     from yurt.client.sdk import Client, ExecResult, Instance, connect

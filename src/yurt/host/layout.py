@@ -4,9 +4,10 @@ Root keeps state in /var/lib/yurt and run files in /run/yurt; an ordinary user i
 `YURT_HOME=/somewhere` puts both below one directory (tests, trials, several yurts on one host).
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from yurt.paths import DAEMON_LOG, SOCKET, directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Layout:
 
     @property
     def socket(self) -> Path:
-        return self.run / "yurt.sock"
+        return self.run / SOCKET
 
     @property
     def daemon_lock(self) -> Path:
@@ -26,7 +27,7 @@ class Layout:
 
     @property
     def daemon_log(self) -> Path:
-        return self.state / "yurtd.log"
+        return self.state / DAEMON_LOG
 
     @property
     def database(self) -> Path:
@@ -81,12 +82,5 @@ MACHINE_LOG = "machine.log"
 
 def default_layout(environ: dict[str, str] | None = None, uid: int | None = None) -> Layout:
     """Return the layout for this user and environment; makes nothing."""
-    env = os.environ if environ is None else environ
-    user = os.geteuid() if uid is None else uid
-    if home := env.get("YURT_HOME"):
-        return Layout(Path(home) / "state", Path(home) / "run")
-    if user == 0:
-        return Layout(Path("/var/lib/yurt"), Path("/run/yurt"))
-    data = env.get("XDG_DATA_HOME") or f"{env.get('HOME', '/nonexistent')}/.local/share"
-    run = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
-    return Layout(Path(data) / "yurt", Path(run) / "yurt")
+    state, run = directories(environ, uid)
+    return Layout(Path(state), Path(run))
