@@ -15,7 +15,8 @@ class CgroupLayout(msgspec.Struct, frozen=True, kw_only=True):
     """How control groups are mounted.
 
     `version` 2: `root` is the cgroup2 mount. `version` 1 (also for hybrid): one mount per controller.
-    `own` gives our own path per controller (key `""` for version 2), below which we nest.
+    `own` gives our own path per controller (key `""` for version 2), below which we nest; `mounts` gives
+    each controller's mount point, with the same keys. Paths in `own` are relative to that mount.
     """
 
     version: int
@@ -23,6 +24,7 @@ class CgroupLayout(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     controllers: tuple[str, ...]
     own: dict[str, str]
+    mounts: dict[str, str] = {}
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
