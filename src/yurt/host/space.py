@@ -1,0 +1,31 @@
+"""Room on a file system: what is free, and a refusal before work that cannot fit."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from yurt.errors import Exhausted
+from yurt.units import format_size
+
+RESERVE_BYTES = 256 << 20  # left alone, so that the host and its logs can go on
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes an unprivileged writer can still use on the file system that holds `path` (or its nearest parent)."""
+    while not path.exists():
+        path = path.parent
+    numbers = os.statvfs(path)
+    return numbers.f_bavail * numbers.f_frsize
+
+
+def check_space(path: Path, wanted: Mapping[str, int], *, reserve_bytes: int = RESERVE_BYTES) -> None:
+    """Raise Exhausted with the sum unless everything `wanted` (what for -> bytes) fits beside the reserve."""
+    free, total = free_bytes(path), sum(wanted.values())
+    if total + reserve_bytes <= free:
+        return
+    parts = " + ".join(f"{format_size(size)} for {what}" for what, size in wanted.items())
+    raise Exhausted(
+        f"not enough room below `{path}`: {parts} and {format_size(reserve_bytes)} kept back, "
+        f"but only {format_size(free)} are free",
+        hint="free some room, for example with `yurt image prune`, or delete instances",
+    )
