@@ -58,6 +58,11 @@ class Layout:
         """The accelerator probe's verdict for this boot of the host."""
         return self.run / "accel.json"
 
+    @property
+    def facts_cache(self) -> Path:
+        """What was costly to find out about this host: QEMU's version, the time stamp counter's rate."""
+        return self.run / "facts.json"
+
     def instance_state(self, instance_id: str) -> Path:
         """disk.qcow2 or data/, console.log, lifecycle.log of one instance."""
         return self.state / "instances" / instance_id
