@@ -1,7 +1,7 @@
 """Control groups (version 1, hybrid and 2): the host's layout, limits, usage, freezing and killing.
 
 A `Group` is one named group below our own (`yurt/<id>`). On version 1 it is a directory in each hierarchy
-that counts or limits something; on version 2 it is one directory. Calls are quick file operations, and synchronous.
+that counts or limits something; on version 2 it is one directory. Calls are synchronous, quick file operations.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters of a group, cumulative since it was made. Memory excludes page cache that can go at any time."""
+    """Counters of a group, cumulative since it was made. Memory excludes page cache that may go any time."""
 
     cpu_s: float = 0.0
     memory_bytes: int = 0
@@ -49,7 +49,7 @@ class GroupUsage(msgspec.Struct, frozen=True, kw_only=True):
 def parse_layout(mountinfo: str, cgroup: str) -> CgroupLayout:
     """Work out the layout from the texts of /proc/self/mountinfo and /proc/self/cgroup. Pure.
 
-    Raises Unsupported without any. A mount that shows only a part of its hierarchy (in a container) is taken into account.
+    Raises Unsupported without any. Knows mounts that show only a part of their hierarchy (in a container).
     """
     paths: dict[str, str] = {}
     for line in cgroup.splitlines():
