@@ -81,6 +81,16 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     attachments: Attachments | None = None
 
 
+def encode_launched(launched: Launched) -> bytes:
+    """The text of `launched.json`."""
+    return msgspec.json.encode(launched, enc_hook=str)  # the only foreign type in it is Path
+
+
+def decode_launched(data: bytes) -> Launched:
+    """Read the text of `launched.json` back. Raises msgspec.DecodeError when it is not one."""
+    return msgspec.json.decode(data, type=Launched, dec_hook=lambda wanted, value: wanted(value))
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """What is, as far as it can be seen. `exit_code` where a finished main process is known."""
 
