@@ -1,0 +1,1 @@
+"""The verbs: the only floor where drivers, images, storage and state meet."""

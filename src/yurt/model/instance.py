@@ -67,7 +67,11 @@ Command = Annotated[tuple[Argument, ...], Meta(max_length=1024)]
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wish, as a client writes it. Sizes are bytes. `None` means "yurt decides"."""
+    """A wish, as a client writes it. Sizes are bytes. `None` means "yurt decides".
+
+    `ephemeral`: the instance is deleted when it ends. `attach`: a client is about to attach to the main
+    process, so its output waits for that client (for ten seconds) instead of going to the log only.
+    """
 
     image: Annotated[str, Meta(min_length=1, max_length=255)]
     name: Annotated[str, Meta(pattern=NAME_PATTERN)] | None = None
@@ -86,6 +90,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     network: NetworkMode = NetworkMode.USER
     accel: AccelMode = AccelMode.AUTO
     ephemeral: bool = False
+    attach: bool = False
 
 
 class ResolvedSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +119,7 @@ class ResolvedSpec(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkMode
     accel: AccelMode
     ephemeral: bool
+    attach: bool = False
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +131,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     reason: str = ""  # why it is crashed or broken
     slot: int = 0  # selects its uid and its container id range
+    base: str = ""  # the shared, read-only form that its disk or tree lies over
     created_at: float = 0.0
     started_at: float | None = None
     stopped_at: float | None = None

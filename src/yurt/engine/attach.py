@@ -1,0 +1,86 @@
+"""Gathers what a driver is given: disk or tree, kernel, agent, configuration. Resources first, driver last."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from yurt.drivers.agent.config import encode_config
+from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
+from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core, boot_config
+from yurt.errors import Unavailable
+from yurt.host import layout as names
+from yurt.images.kernel import write_instance_initrd
+from yurt.model.image import DiskFormat, Image
+from yurt.model.instance import Instance, Kind
+from yurt.storage import space
+from yurt.storage.qcow2 import create_overlay, grow_gpt, virtual_size
+
+Report = Callable[[str, float | None], None]
+INITRD = "initrd"
+MIN_FREE = 256 << 20
+
+
+async def make_base(core: Core, image: Image, kind: Kind, report: Report) -> Path:
+    """Return the shared form that instances of this image and kind lie over; built when it is missing."""
+    if kind is Kind.CONTAINER:
+        return await core.images.rootfs_dir(image, report)
+    if kind is Kind.MICROVM:
+        return await core.images.root_disk(image, report)
+    return await core.boot_disk(image, report)
+
+
+async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_bytes: int) -> None:
+    """Make the instance's state directory and what it may write to. Raises Exhausted when there is no room."""
+    directory = core.layout.instance_state(instance_id)
+    space.require(core.layout.state, MIN_FREE, "the new instance")
+    await asyncio.to_thread(lambda: directory.mkdir(mode=0o711, parents=True, exist_ok=True))
+    if kind is Kind.CONTAINER:
+        return
+    overlay = directory / names.DISK
+    overlay.unlink(missing_ok=True)
+    form = DiskFormat.RAW if kind is Kind.MICROVM else DiskFormat.QCOW2
+    base_bytes = await virtual_size(base, form)
+    size = max(disk_bytes, base_bytes)
+    await create_overlay(overlay, base, form, size)
+    if kind is Kind.VM and size > base_bytes:
+        await grow_gpt(overlay, size, base_bytes)
+
+
+async def attachments(core: Core, instance: Instance, report: Report) -> Attachments:
+    """Build the attachments of one start. Raises Unavailable when the instance's base form is gone."""
+    spec, run_dir = instance.spec, core.run_dir(instance.id)
+    state_dir = core.layout.instance_state(instance.id)
+    base = Path(instance.base)
+    if not base.exists():
+        raise Unavailable(
+            f"the image data under `{instance.name}` is gone: {base}",
+            hint=f"build it again with `yurt image build {spec.image.partition(':')[0]}`",
+        )
+    uid = FIRST_UID + instance.slot
+    config = encode_config(boot_config(instance))
+    given = Attachments(
+        run_dir=run_dir, state_dir=state_dir, uid=uid, gid=uid, cgroup=f"yurt/{instance.id}", config=config
+    )
+    if spec.kind is Kind.CONTAINER:
+        return replace(
+            given,
+            rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),
+            agent_binary=await core.agent(),
+            host_ids=(FIRST_CONTAINER_ID + instance.slot * CONTAINER_IDS, CONTAINER_IDS),
+        )
+    form = DiskFormat.RAW if spec.kind is Kind.MICROVM else DiskFormat.QCOW2
+    disk = DiskAttachment(path=state_dir / names.DISK, format=DiskFormat.QCOW2, base=base, base_format=form)
+    kernel = None
+    if spec.kind is Kind.MICROVM:
+        found = await core.kernels.cloud(report)
+        shared = await core.kernels.initrd(found, await core.agent(), "micro")
+        own = run_dir / INITRD
+        await asyncio.to_thread(write_instance_initrd, shared, config, own)
+        with contextlib.suppress(PermissionError):
+            os.chown(own, uid, uid)
+        kernel = KernelAttachment(kernel=found.vmlinux, initrd=own, version=found.version)
+    return replace(given, disk=disk, kernel=kernel, accelerator=await core.accelerator_for(instance))

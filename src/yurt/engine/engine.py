@@ -1,0 +1,360 @@
+"""The engine's face: what the API calls. Every mutating verb returns its operation at once."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+
+from yurt.drivers.agent.client import AgentClient, ExecSession
+from yurt.drivers.base import SupportsUsage
+from yurt.engine import doctor as doctor_module
+from yurt.engine.core import ACTIVE, Core
+from yurt.engine.imageverbs import BuildImage, DeleteImage, PruneImages, prune_report
+from yurt.engine.live import ConsoleView, Live, MainAttachment
+from yurt.engine.logs import read_tail
+from yurt.engine.operation import Operations, PlanFactory
+from yurt.engine.records import now
+from yurt.engine.resolve import resolve
+from yurt.engine.verbs import INSTANCE_VERBS, require_memory
+from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState, YurtError
+from yurt.host import layout as names
+from yurt.host.memory import available_bytes
+from yurt.model.host import Check, HostFacts
+from yurt.model.image import Image
+from yurt.model.instance import Instance, InstanceSpec, Kind, Phase, Usage
+from yurt.model.names import ADJECTIVES, NOUNS, Name, made_up_name, parse_name, parse_reference
+from yurt.model.operation import Event, Operation, OperationStatus
+
+CONDITIONS = ("running", "agent", "exit")
+STOP_TIMEOUT_S = 30.0
+
+
+class Engine:
+    """Verbs and questions about instances, images, operations and the host."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        factories: dict[str, PlanFactory] = {
+            cls.verb: (lambda op, cls=cls: cls(core, op.target_id, op.arguments)) for cls in INSTANCE_VERBS
+        }
+        factories["image-build"] = lambda op: BuildImage(core, op.target)
+        factories["image-delete"] = lambda op: DeleteImage(core, op.target)
+        factories["image-prune"] = lambda op: PruneImages(core)
+        core.operations = Operations(core.records, core.bus, factories)
+
+    @property
+    def facts(self) -> HostFacts:
+        return self.core.facts
+
+    # instances
+
+    async def instances(self, selector: dict[str, str]) -> list[Instance]:
+        """All instances whose labels hold the selector, by name."""
+        found = [
+            self.core.shown(instance)
+            for instance in self.core.records.instances.values()
+            if selector.items() <= instance.spec.labels.items()
+        ]
+        return sorted(found, key=lambda instance: instance.name)
+
+    async def instance(self, name: str) -> Instance:
+        """One instance. Raises NotFound."""
+        return self.core.shown(self.core.records.get(name))
+
+    async def create(self, spec: InstanceSpec, *, start: bool, dry_run: bool = False) -> Operation:
+        """Create, and with `start` also start, an instance. Raises Exists at once when the name is taken."""
+        parse_reference(spec.image)
+        name = parse_name(spec.name) if spec.name else self._free_name()
+        if name in self.core.records.names:
+            raise Exists(kind="instance", name=name, hint=f"choose another --name, or delete it with `yurt delete {name}`")
+        if dry_run:
+            return await self._rehearse(spec, name, start=start)
+        await self._known_image(spec.image)
+        arguments: dict[str, object] = {
+            "spec": msgspec.to_builtins(spec),
+            "name": str(name),
+            "start": start,
+            "image": spec.image,
+        }
+        return await self.core.operations.begin("create", name, secrets.token_hex(6), arguments)
+
+    async def _known_image(self, reference: str) -> None:
+        """Raise NotFound at once for an image that is neither there nor buildable."""
+        full = parse_reference(reference)
+        if full.removesuffix(":latest") not in self.core.images.recipes():
+            await self.core.images.get(full)
+
+    async def _rehearse(self, spec: InstanceSpec, name: Name, *, start: bool) -> Operation:
+        await self._known_image(spec.image)
+        result: dict[str, object] = {"name": str(name)}
+        with suppress(NotFound):
+            image = await self.core.images.get(parse_reference(spec.image))
+            resolved = resolve(spec, image, self.facts)
+            driver = self.core.drivers[spec.kind]
+            driver.check(resolved, driver.capabilities(self.facts))
+            if start:
+                require_memory(resolved)
+            result["resolved"] = msgspec.to_builtins(resolved)
+        if "resolved" not in result:
+            result["note"] = f"image `{spec.image}` would be built first"
+        moment = now()
+        return Operation(
+            id="dry-run",
+            verb="create",
+            target=name,
+            status=OperationStatus.DONE,
+            result=result,
+            created_at=moment,
+            ended_at=moment,
+        )
+
+    def _free_name(self) -> Name:
+        for _ in range(64):
+            name = made_up_name(secrets.randbelow(len(ADJECTIVES) * len(NOUNS)))
+            if name not in self.core.records.names:
+                return name
+        return Name(f"{name}-{secrets.token_hex(2)}")
+
+    async def _verb(self, verb: str, name: str, **arguments: object) -> Operation:
+        instance = self.core.records.get(name)
+        arguments |= {"name": str(instance.name), "slot": instance.slot}
+        return await self.core.operations.begin(verb, instance.name, instance.id, arguments)
+
+    async def start(self, name: str) -> Operation:
+        """Start a stopped instance."""
+        return await self._verb("start", name)
+
+    async def stop(self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False) -> Operation:
+        """Ask an instance to stop; after `timeout_s` seconds it is ended."""
+        return await self._verb("stop", name, timeout_s=timeout_s, force=force)
+
+    async def kill(self, name: str) -> Operation:
+        """End an instance without asking it."""
+        return await self._verb("stop", name, timeout_s=0.0, force=True)
+
+    async def restart(self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False) -> Operation:
+        """Stop (if it runs) and start."""
+        return await self._verb("restart", name, timeout_s=timeout_s, force=force)
+
+    async def pause(self, name: str) -> Operation:
+        """Hold an instance's processors."""
+        return await self._verb("pause", name)
+
+    async def resume(self, name: str) -> Operation:
+        """Let a paused instance go on."""
+        return await self._verb("resume", name)
+
+    async def delete(self, name: str, *, force: bool = False) -> Operation:
+        """Delete an instance; with `force` also one that runs."""
+        return await self._verb("delete", name, force=force)
+
+    async def rename(self, name: str, new_name: str) -> Operation:
+        """Give an instance another name. Raises Exists."""
+        return await self._verb("rename", name, new_name=new_name)
+
+    async def wait(self, name: str, condition: str, timeout_s: float) -> Instance:
+        """Return once the condition holds: `running`, `agent` (answers) or `exit` (has stopped). Raises Timeout.
+
+        Waiting for `running` or `agent` of one that has crashed raises WrongState with the reason.
+        """
+        if condition not in CONDITIONS:
+            raise Invalid(f"cannot wait for `{condition}`", hint="wait for running, agent or exit")
+        first = self.core.records.get(name)
+        events = self.core.bus.subscribe()
+        current = first
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    found = self.core.records.instances.get(first.id)
+                    if found is None:
+                        if condition == "exit":
+                            return current
+                        raise NotFound(kind="instance", name=name, hint="it was deleted while waiting")
+                    current = self.core.shown(found)
+                    if self._holds(current, condition):
+                        return current
+                    async for event in events:
+                        if event.target_id == first.id:
+                            break
+                    else:
+                        raise WrongState("the daemon stops", hint="try again")
+        except TimeoutError as error:
+            raise Timeout(
+                what=f"`{name}` ({condition})", timeout_s=timeout_s, hint=f"look at `yurt logs {name}`"
+            ) from error
+
+    def _holds(self, instance: Instance, condition: str) -> bool:
+        ended = instance.phase not in ACTIVE
+        if condition == "exit":
+            return ended
+        if ended and instance.operation is None:
+            reason = f": {instance.reason}" if instance.reason else ""
+            raise WrongState(
+                f"instance `{instance.name}` is {instance.phase}{reason}", hint=f"look at `yurt logs {instance.name}`"
+            )
+        if condition == "running":
+            return instance.phase is Phase.RUNNING
+        return instance.agent and instance.phase is Phase.RUNNING
+
+    def _live(self, name: str) -> Live:
+        instance = self.core.records.get(name)
+        live = self.core.lives.get(instance.id)
+        if live is None:
+            raise WrongState(
+                kind="instance",
+                name=name,
+                actual=instance.phase,
+                wanted="running",
+                hint=f"start it with `yurt start {name}`" if instance.phase is Phase.STOPPED else "",
+            )
+        return live
+
+    async def usage(self) -> list[Usage]:
+        """What each running instance uses, by name."""
+        running = [
+            (i, self.core.drivers[i.spec.kind])
+            for i in self.core.records.instances.values()
+            if i.phase in (Phase.RUNNING, Phase.PAUSED)
+        ]
+        counted = await asyncio.gather(
+            *(d.usage(self.core.run_dir(i.id)) for i, d in running if isinstance(d, SupportsUsage)), return_exceptions=True
+        )
+        found = []
+        for (instance, _), usage in zip(running, counted, strict=True):
+            if isinstance(usage, Usage):
+                found.append(msgspec.structs.replace(usage, name=instance.name))
+            elif not isinstance(usage, YurtError | OSError):
+                raise usage
+        return sorted(found, key=lambda usage: usage.name)
+
+    async def agent(self, name: str) -> AgentClient:
+        """The connected agent of a running instance; waits a moment for one that is just coming up."""
+        return await self._live(name).agent(timeout_s=5.0)
+
+    async def attach(self, name: str) -> MainAttachment | ExecSession:
+        """The main process of an instance that runs a command instead of an init. Raises WrongState."""
+        live = self._live(name)
+        if live.main is None:
+            raise WrongState(
+                f"`{name}` boots its own init, there is no main process to attach to",
+                hint=f"use `yurt console {name}` or `yurt exec {name} -- COMMAND`",
+            )
+        return live.main.attach()
+
+    async def console(self, name: str) -> ConsoleView:
+        """Open the console of a running instance."""
+        live = self._live(name)
+        if live.main is not None and live.kind is Kind.CONTAINER:
+            raise WrongState(
+                f"`{name}` runs a command and has no console", hint=f"see its output with `yurt logs {name}`"
+            )
+        return live.console_hub.view()
+
+    async def logs(self, name: str, *, source: str, tail_bytes: int, follow: bool) -> AsyncIterator[bytes]:
+        """Yield the end of a log and, with `follow`, what is added until the instance stops."""
+        instance = self.core.records.get(name)
+        if source not in ("console", "lifecycle"):
+            raise Invalid(f"there is no log `{source}`", hint="take console or lifecycle")
+        directory = self.core.layout.instance_state(instance.id)
+        file = directory / (names.CONSOLE_LOG if source == "console" else names.LIFECYCLE_LOG)
+        live = self.core.lives.get(instance.id)
+        open_log = live.console_log if source == "console" and live else self.core.lifecycle(instance.id)
+        later = open_log.follow() if follow and open_log is not None and (live or source == "lifecycle") else None
+        if tail := await asyncio.to_thread(read_tail, file, tail_bytes):
+            yield tail
+        if later is not None:
+            async for chunk in later:
+                yield chunk
+
+    # images
+
+    async def images(self) -> list[Image]:
+        """All images, by name."""
+        return await self.core.images.list()
+
+    async def image(self, reference: str) -> Image:
+        """One image. Raises NotFound."""
+        return await self.core.images.get(parse_reference(reference))
+
+    async def build_image(self, recipe: str) -> Operation:
+        """Build an image from a recipe that ships."""
+        return await self.core.operations.begin("image-build", recipe, "", {})
+
+    async def delete_image(self, reference: str) -> Operation:
+        """Delete an image that no instance uses."""
+        image = await self.core.images.get(parse_reference(reference))
+        return await self.core.operations.begin("image-delete", image.reference, "", {})
+
+    async def prune_images(self, *, dry_run: bool) -> Operation:
+        """Remove what nothing uses; `dry_run` only says what that would be."""
+        if dry_run:
+            moment = now()
+            result = await prune_report(self.core, dry_run=True)
+            return Operation(
+                id="dry-run",
+                verb="image-prune",
+                target="images",
+                status=OperationStatus.DONE,
+                result=result,
+                created_at=moment,
+                ended_at=moment,
+            )
+        return await self.core.operations.begin("image-prune", "images", "", {})
+
+    # operations and events
+
+    async def operations(self) -> list[Operation]:
+        """All operations that are kept, newest first."""
+        return sorted(self.core.records.operations.values(), key=lambda op: -op.created_at)
+
+    async def operation(self, operation_id: str) -> Operation:
+        """One operation. Raises NotFound."""
+        return self.core.operations.get(operation_id)
+
+    async def wait_operation(self, operation_id: str, timeout_s: float) -> Operation:
+        """The operation once it has ended, or as it is after the timeout."""
+        return await self.core.operations.wait(operation_id, timeout_s)
+
+    async def cancel_operation(self, operation_id: str) -> Operation:
+        """Cancel an operation and undo what it did."""
+        return await self.core.operations.cancel(operation_id)
+
+    def events(self, *, since: int | None = None) -> AsyncIterator[Event]:
+        """Everything that happens, from `since` on."""
+        return self.core.bus.subscribe(since)
+
+    # host
+
+    async def host_info(self) -> dict[str, object]:
+        """What this host is, and how much of it is used."""
+        facts = self.facts
+        running = [i for i in self.core.records.instances.values() if i.phase in ACTIVE]
+        kinds = {
+            kind.value: {"available": (caps := driver.capabilities(facts)).available, "reason": caps.reason, "fix": caps.fix}
+            for kind, driver in self.core.drivers.items()
+        }
+        return {
+            "hostname": facts.hostname,
+            "distribution": facts.distribution,
+            "kernel": facts.kernel,
+            "architecture": facts.architecture,
+            "cpus": facts.cpus,
+            "memory_bytes": facts.memory_bytes,
+            "memory_available_bytes": available_bytes(),
+            "instances": len(self.core.records.instances),
+            "instances_running": len(running),
+            "accelerator": msgspec.to_builtins(await self.core.accelerator()),
+            "qemu_version": facts.qemu_version,
+            "cgroups": facts.cgroups.version,
+            "kinds": kinds,
+            "state": str(self.core.layout.state),
+            "run": str(self.core.layout.run),
+        }
+
+    async def doctor(self) -> list[Check]:
+        """Everything that `yurt doctor` shows."""
+        return await doctor_module.checks(self.facts, self.core.layout, await self.core.accelerator())
+
+

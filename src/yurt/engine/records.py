@@ -1,0 +1,130 @@
+"""Instance and operation records: the store's documents, mirrored in memory so that lists cost no query.
+
+Keys: `instances/<id>`, `names/<name>` -> id, `slots/<n>` -> id, `operations/<id>`. A name and a slot are
+reserved in the transaction that begins the create operation, so two creates of one name cannot both begin.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from yurt.errors import Exhausted, NotFound, Unavailable
+from yurt.model.instance import Instance
+from yurt.model.operation import Operation
+from yurt.state.base import Compare, Delete, Put, StateStore
+
+MAX_SLOT = 4000
+KEEP_OPERATIONS = 200
+Writes = list[Put | Delete]
+Key = TypeVar("Key", str, int)
+
+
+class Conflict(Unavailable):
+    """the record changed in the meantime"""
+
+
+class Records:
+    """The mirror and its only writer. `load` comes first."""
+
+    def __init__(self, store: StateStore) -> None:
+        self.store = store
+        self.instances: dict[str, Instance] = {}
+        self.names: dict[str, str] = {}
+        self.slots: dict[int, str] = {}
+        self.operations: dict[str, Operation] = {}
+        self._modified: dict[str, int] = {}
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read everything once, at start."""
+        for entry in (await self.store.list(""))[0]:
+            self._modified[entry.key] = entry.modified
+            self._mirror(entry.key, entry.value)
+
+    def _mirror(self, key: str, value: bytes | None) -> None:
+        area, _, name = key.partition("/")
+        if area == "instances":
+            if value is None:
+                self.instances.pop(name, None)
+            else:
+                self.instances[name] = msgspec.json.decode(value, type=Instance)
+        elif area == "operations":
+            if value is None:
+                self.operations.pop(name, None)
+            else:
+                self.operations[name] = msgspec.json.decode(value, type=Operation)
+        elif area == "names":
+            _keep(self.names, name, value.decode() if value is not None else None)
+        elif area == "slots":
+            _keep(self.slots, int(name), value.decode() if value is not None else None)
+
+    async def write(self, make: Callable[[], Writes]) -> None:
+        """Apply the writes that `make` gives in one durable transaction.
+
+        `make` is called when no other write is under way, so what it reads from the mirror is current; it may
+        raise to refuse. Raises Conflict when another process wrote to the store.
+        """
+        async with self._lock:
+            writes = make()
+            compares = [Compare(write.key, self._modified.get(write.key, 0)) for write in writes]
+            result = await self.store.txn(compares, writes)
+            if not result.ok:
+                raise Conflict("the record changed in the meantime", hint="try again")
+            for write in writes:
+                if isinstance(write, Put):
+                    self._modified[write.key] = result.revision
+                    self._mirror(write.key, write.value)
+                else:
+                    self._modified.pop(write.key, None)
+                    self._mirror(write.key, None)
+
+    def find(self, name: str) -> Instance | None:
+        """Return the instance of this name, or None."""
+        return self.instances.get(self.names.get(name, ""))
+
+    def get(self, name: str) -> Instance:
+        """Return the instance of this name. Raises NotFound."""
+        found = self.find(name)
+        if found is None:
+            raise NotFound(kind="instance", name=name, hint="see `yurt ls`")
+        return found
+
+    def free_slot(self) -> int:
+        """Return the lowest unused slot. Raises Exhausted."""
+        for slot in range(1, MAX_SLOT):
+            if slot not in self.slots:
+                return slot
+        raise Exhausted(f"all {MAX_SLOT} places for instances are taken", hint="delete instances with `yurt delete`")
+
+    def old_operations(self) -> Writes:
+        """Deletes for all but the newest ended operations."""
+        ended = [op for op in self.operations.values() if op.status.ended]
+        if len(ended) < KEEP_OPERATIONS * 2:
+            return []
+        ended.sort(key=lambda op: op.created_at)
+        return [Delete(f"operations/{op.id}") for op in ended[:-KEEP_OPERATIONS]]
+
+
+def _keep(mapping: dict[Key, str], key: Key, value: str | None) -> None:
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def put_instance(instance: Instance) -> Put:
+    """The write that stores an instance record."""
+    return Put(f"instances/{instance.id}", msgspec.json.encode(instance))
+
+
+def put_operation(operation: Operation) -> Put:
+    """The write that stores an operation record."""
+    return Put(f"operations/{operation.id}", msgspec.json.encode(operation))
+
+
+def now() -> float:
+    """Seconds since the epoch: the one clock of the engine's records."""
+    return time.time()

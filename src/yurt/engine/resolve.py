@@ -1,0 +1,107 @@
+"""Defaults in one pure step: a wish, an image and a host give a resolved spec."""
+
+from yurt.errors import Exhausted, Invalid
+from yurt.model.host import HostFacts
+from yurt.model.image import Image
+from yurt.model.instance import GIB, MIB, Init, InstanceSpec, Kind, ResolvedSpec
+from yurt.model.names import check_label
+from yurt.units import format_size
+
+DEFAULT_MEMORY = {Kind.MICROVM: 512 * MIB, Kind.VM: GIB}
+DEFAULT_DISK = 10 * GIB
+MIN_MEMORY = {Kind.MICROVM: 96 * MIB, Kind.VM: 192 * MIB, Kind.CONTAINER: 32 * MIB}
+HOST_RESERVE = 256 * MIB
+
+
+def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
+    """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
+    container = spec.kind is Kind.CONTAINER
+    cpus = spec.cpus or (facts.cpus if container else 1)
+    memory = spec.memory_bytes or (facts.memory_bytes if container else DEFAULT_MEMORY[spec.kind])
+    disk = spec.disk_bytes or (0 if container else DEFAULT_DISK)
+    _check_sizes(spec.kind, cpus, memory, disk, facts)
+    _check_texts(spec)
+    init = _init(spec, image)
+    return ResolvedSpec(
+        image=image.reference,
+        image_digest=image.digest,
+        kind=spec.kind,
+        cpus=cpus,
+        memory_bytes=memory,
+        disk_bytes=disk,
+        env={**dict(pair.split("=", 1) for pair in image.config.env if "=" in pair), **spec.env},
+        workdir=spec.workdir or image.config.workdir or "/",
+        user=spec.user or image.config.user,
+        labels=dict(sorted(spec.labels.items())),
+        command=spec.command,
+        init=init,
+        init_path=image.config.init,
+        systemd=image.config.systemd,
+        stdin=spec.stdin,
+        tty=spec.tty,
+        network=spec.network,
+        accel=spec.accel,
+        ephemeral=spec.ephemeral,
+        attach=spec.attach,
+    )
+
+
+def _init(spec: InstanceSpec, image: Image) -> Init:
+    if spec.kind is Kind.VM:
+        if spec.init is Init.COMMAND:
+            raise Invalid("a vm always boots its own init", hint="leave out --no-init, or take --as microvm")
+        if not image.config.init:
+            raise Invalid(f"image `{image.reference}` has no init, so it cannot boot as a vm", hint="take --as microvm")
+        return Init.IMAGE
+    if spec.init is Init.IMAGE or (spec.init is Init.AUTO and not (spec.command and spec.ephemeral)):
+        if image.config.init:
+            return Init.IMAGE
+        if spec.init is Init.IMAGE:
+            raise Invalid(f"image `{image.reference}` has no init", hint="give the command to run instead")
+    if not spec.command and not image.config.init:
+        raise Invalid(f"image `{image.reference}` has no init and no command was given", hint="add a command after the image")
+    return Init.COMMAND if spec.command else Init.IMAGE
+
+
+def _check_sizes(kind: Kind, cpus: int, memory: int, disk: int, facts: HostFacts) -> None:
+    if memory < MIN_MEMORY[kind]:
+        raise Invalid(
+            f"{format_size(memory)} of memory is too little for a {kind}",
+            hint=f"give it at least {format_size(MIN_MEMORY[kind])}",
+        )
+    if memory > facts.memory_bytes:
+        raise Exhausted(
+            f"{format_size(memory)} of memory asked for, this host has {format_size(facts.memory_bytes)}",
+            hint="ask for less with --memory",
+        )
+    if kind is not Kind.CONTAINER and memory > facts.memory_bytes - HOST_RESERVE:
+        raise Exhausted(
+            f"{format_size(memory)} of memory would leave this host without {format_size(HOST_RESERVE)} for itself",
+            hint="ask for less with --memory",
+        )
+    if kind is Kind.CONTAINER and cpus > facts.cpus:
+        raise Exhausted(f"{cpus} CPUs asked for, this host has {facts.cpus}", hint="ask for fewer with --cpus")
+    if kind is not Kind.CONTAINER and cpus > max(facts.cpus * 4, 4):
+        raise Exhausted(
+            f"{cpus} vCPUs asked for, this host has {facts.cpus} CPUs and gives at most 4 vCPUs for each",
+            hint="ask for fewer with --cpus",
+        )
+    if kind is not Kind.CONTAINER and disk < DEFAULT_DISK:
+        raise Invalid(
+            f"a disk of {format_size(disk)} is smaller than the image's own of {format_size(DEFAULT_DISK)}",
+            hint="disks take only the space that is used: leave out --disk, or give more",
+        )
+    if disk % 512:
+        raise Invalid(f"a disk of {disk} bytes is not a whole number of sectors", hint="give the size in M or G")
+
+
+def _check_texts(spec: InstanceSpec) -> None:
+    for key, value in spec.labels.items():
+        check_label(key, value)
+    for key, value in spec.env.items():
+        if not key or "=" in key or "\0" in key + value:
+            raise Invalid("an environment variable has an empty name, or a `=` or NUL where none may be", hint="write NAME=VALUE")
+    if any("\0" in word for word in spec.command):
+        raise Invalid("the command holds a NUL byte")
+    if spec.workdir is not None and (not spec.workdir.startswith("/") or "\0" in spec.workdir):
+        raise Invalid("the working directory must be an absolute path", hint="for example --workdir /srv")

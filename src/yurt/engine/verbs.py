@@ -1,0 +1,428 @@
+"""The verbs that change an instance: each is a plan of journaled steps with undo."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from yurt.engine import attach
+from yurt.engine.core import ACTIVE
+from yurt.engine.imageverbs import ensure_image
+from yurt.engine.operation import Step
+from yurt.engine.records import Writes, now, put_instance
+from yurt.engine.resolve import resolve
+from yurt.engine.steps import InstancePlan, Launching, Stopping, remove_files, take_down
+from yurt.errors import Exhausted, Exists, WrongState, YurtError
+from yurt.host.memory import available_bytes
+from yurt.model.instance import Instance, InstanceId, InstanceSpec, Kind, Phase, ResolvedSpec
+from yurt.model.names import Name, parse_name
+from yurt.model.operation import Operation
+from yurt.state.base import Delete, Put
+from yurt.units import format_size
+
+
+def require_memory(spec: ResolvedSpec) -> None:
+    """Refuse a start that this host's free memory cannot carry, with the sum. Containers only reserve a ceiling."""
+    available = available_bytes()
+    if spec.kind is not Kind.CONTAINER and spec.memory_bytes > available:
+        raise Exhausted(
+            f"{format_size(spec.memory_bytes)} of memory needed, {format_size(available)} free on this host",
+            hint="stop other instances, or ask for less with --memory",
+        )
+
+
+class Create(InstancePlan):
+    """create, and with `start` also start: all of it or nothing."""
+
+    verb = "create"
+
+    def begin(self) -> Writes:
+        name = str(self.arguments["name"])
+        if name in self.core.records.names:
+            raise Exists(kind="instance", name=name, hint=f"choose another --name, or delete it with `yurt delete {name}`")
+        slot = self.core.records.free_slot()
+        self.arguments["slot"] = slot
+        return [Put(f"names/{name}", self.instance_id.encode()), Put(f"slots/{slot}", self.instance_id.encode())]
+
+    def steps(self) -> list[Step]:
+        self._launching = Launching(self)
+        steps = [
+            Step(name="image", text="finding the image", do=self.image),
+            Step(name="disk", text="making the disk", do=self.disk, undo=self.undo_disk),
+            Step(name="record", text="recording the instance", do=self.record, undo=self.undo_record),
+        ]
+        return [*steps, self._launching.step()] if self.arguments["start"] else steps
+
+    @property
+    def spec(self) -> InstanceSpec:
+        return msgspec.convert(self.arguments["spec"], InstanceSpec)
+
+    async def image(self) -> None:
+        spec = self.spec
+        self._image = await ensure_image(self.core, spec.image, self.report)
+        resolved = resolve(spec, self._image, self.core.facts)
+        driver = self.core.drivers[spec.kind]
+        driver.check(resolved, driver.capabilities(self.core.facts))
+        if self.arguments["start"]:
+            require_memory(resolved)
+        self._resolved = resolved
+        self._base: Path = await attach.make_base(self.core, self._image, spec.kind, self.report)
+
+    async def disk(self) -> None:
+        await attach.make_disk(self.core, self.instance_id, self.spec.kind, self._base, self._resolved.disk_bytes)
+
+    async def undo_disk(self) -> None:
+        await remove_files(self.core, self.instance_id)
+
+    async def record(self) -> None:
+        starting = bool(self.arguments["start"])
+        instance = Instance(
+            id=InstanceId(self.instance_id),
+            name=Name(str(self.arguments["name"])),
+            spec=self._resolved,
+            phase=Phase.STARTING if starting else Phase.STOPPED,
+            slot=int(str(self.arguments["slot"])),
+            base=str(self._base),
+            created_at=now(),
+            operation=self.operation_id,
+        )
+        await self.core.records.write(lambda: [put_instance(instance)])
+        self.core.note(instance, f"created from {self._resolved.image} as {self._resolved.kind}")
+        self.core.bus.publish("instance.created", instance.name, target_id=instance.id)
+
+    async def undo_record(self) -> None:
+        """The record goes with the rollback, in the transaction that ends the operation."""
+
+    def commit(self) -> Writes:
+        if not self.arguments["start"]:
+            return [put_instance(replace(self.instance, operation=None))]
+        return [put_instance(running(self.instance, self._launching))]
+
+    def rollback(self, error: YurtError) -> Writes:
+        return forget_writes(self.core.records.instances.get(self.instance_id), self.instance_id, self.arguments)
+
+    def result(self) -> dict[str, object]:
+        return {"id": self.instance_id, "name": self.arguments["name"]}
+
+    async def ended(self, operation: Operation) -> None:
+        await self.core.settle_if_free(self.instance_id)
+
+
+def running(instance: Instance, launching: Launching) -> Instance:
+    """The record of a guest that has just been started."""
+    launched = launching.launched
+    assert launched is not None
+    return replace(
+        instance,
+        phase=Phase.RUNNING,
+        pid=launched.pid,
+        accelerator=launched.accelerator,
+        started_at=now(),
+        stopped_at=None,
+        exit_code=None,
+        reason="",
+        operation=None,
+    )
+
+
+def forget_writes(instance: Instance | None, instance_id: str, arguments: dict[str, object]) -> Writes:
+    """The writes that make a name, a slot and a record free again."""
+    name = instance.name if instance is not None else str(arguments["name"])
+    slot = instance.slot if instance is not None else int(str(arguments["slot"]))
+    writes: Writes = [Delete(f"names/{name}"), Delete(f"slots/{slot}")]
+    if instance is not None:
+        writes.append(Delete(f"instances/{instance_id}"))
+    return writes
+
+
+class Start(InstancePlan):
+    """start: a stopped or crashed instance runs again."""
+
+    verb = "start"
+
+    def begin(self) -> Writes:
+        instance = self.instance
+        if instance.phase not in (Phase.STOPPED, Phase.CRASHED):
+            raise WrongState(
+                kind="instance",
+                name=instance.name,
+                actual=instance.phase,
+                wanted="stopped",
+                hint=f"resume it with `yurt resume {instance.name}`" if instance.phase is Phase.PAUSED else "",
+            )
+        require_memory(instance.spec)
+        return [put_instance(self.core.claim(instance, self.operation_id, Phase.STARTING))]
+
+    def steps(self) -> list[Step]:
+        self._launching = Launching(self)
+        return [self._launching.step()]
+
+    def commit(self) -> Writes:
+        return [put_instance(running(self.instance, self._launching))]
+
+    def rollback(self, error: YurtError) -> Writes:
+        return [put_instance(replace(self.instance, phase=Phase.STOPPED, pid=None, operation=None))]
+
+    async def ended(self, operation: Operation) -> None:
+        await self.core.settle_if_free(self.instance_id)
+
+
+class Stop(InstancePlan):
+    """stop: ask, wait, escalate. With `force` it is kill."""
+
+    verb = "stop"
+    redo = True
+
+    def begin(self) -> Writes:
+        instance = self.instance
+        if instance.phase not in (Phase.RUNNING, Phase.PAUSED):
+            raise WrongState(kind="instance", name=instance.name, actual=instance.phase, wanted="running")
+        return [put_instance(self.core.claim(instance, self.operation_id, Phase.STOPPING))]
+
+    def steps(self) -> list[Step]:
+        self._stopping = Stopping(
+            self, timeout_s=float(str(self.arguments["timeout_s"])), force=bool(self.arguments["force"])
+        )
+        return [*self._stopping.steps(), *self._removal()]
+
+    def _removal(self) -> list[Step]:
+        if not self.instance.spec.ephemeral:
+            return []
+        return [Step(name="files", text="deleting its files", do=self.files)]
+
+    async def files(self) -> None:
+        await remove_files(self.core, self.instance_id)
+
+    def commit(self) -> Writes:
+        if self.instance.spec.ephemeral:
+            return forget_writes(self.instance, self.instance_id, self.arguments)
+        code = self._stopping.ending.get("exit_code")
+        return [put_instance(stopped(self.instance, exit_code=code if isinstance(code, int) else None))]
+
+    def rollback(self, error: YurtError) -> Writes:
+        return [put_instance(replace(self.instance, phase=Phase.RUNNING, operation=None))]
+
+    def result(self) -> dict[str, object]:
+        return {"escalated": self._stopping.escalated}
+
+
+def stopped(instance: Instance, *, exit_code: int | None = None, crashed: bool = False, reason: str = "") -> Instance:
+    """The record of a guest that has ended."""
+    return replace(
+        instance,
+        phase=Phase.CRASHED if crashed else Phase.STOPPED,
+        reason=reason if crashed else "",
+        pid=None,
+        exit_code=exit_code,
+        stopped_at=now(),
+        operation=None,
+    )
+
+
+class Restart(InstancePlan):
+    """restart: stop if it runs, then start. After a crash of the daemon it goes on from where it was."""
+
+    verb = "restart"
+    redo = True
+
+    def begin(self) -> Writes:
+        instance = self.instance
+        if instance.phase in (Phase.STARTING, Phase.STOPPING):
+            raise WrongState(kind="instance", name=instance.name, actual=instance.phase, wanted="running or stopped")
+        if instance.spec.ephemeral:
+            raise WrongState(
+                f"instance `{instance.name}` is deleted when it ends (--rm), so it cannot be restarted",
+                hint="run it without --rm",
+            )
+        return [put_instance(self.core.claim(instance, self.operation_id, Phase.STOPPING))]
+
+    def steps(self) -> list[Step]:
+        self._launching = Launching(self)
+        stopping = Stopping(
+            self, timeout_s=float(str(self.arguments["timeout_s"])), force=bool(self.arguments["force"])
+        )
+        return [*stopping.steps(), self._launching.step()]
+
+    def commit(self) -> Writes:
+        return [put_instance(running(self.instance, self._launching))]
+
+    def rollback(self, error: YurtError) -> Writes:
+        alive = self.instance_id in self.core.lives
+        return [put_instance(replace(self.instance, phase=Phase.RUNNING if alive else Phase.STOPPED, operation=None))]
+
+    async def ended(self, operation: Operation) -> None:
+        await self.core.settle_if_free(self.instance_id)
+
+
+class DeleteInstance(InstancePlan):
+    """delete: nothing of the instance remains."""
+
+    verb = "delete"
+    redo = True
+
+    def begin(self) -> Writes:
+        instance = self.instance
+        if instance.phase in ACTIVE and not self.arguments["force"]:
+            raise WrongState(
+                kind="instance",
+                name=instance.name,
+                actual=instance.phase,
+                wanted="stopped",
+                hint=f"stop it first with `yurt stop {instance.name}`, or add --force",
+            )
+        return [put_instance(self.core.claim(instance, self.operation_id))]
+
+    def steps(self) -> list[Step]:
+        return [
+            Step(name="end", text="ending the guest", do=self.end),
+            Step(name="files", text="deleting its files", do=self.files),
+        ]
+
+    async def end(self) -> None:
+        await take_down(self.core, self.instance_id, self.instance)
+
+    async def files(self) -> None:
+        await remove_files(self.core, self.instance_id)
+
+    def commit(self) -> Writes:
+        return forget_writes(self.instance, self.instance_id, self.arguments)
+
+    def rollback(self, error: YurtError) -> Writes:
+        return [put_instance(replace(self.instance, phase=Phase.STOPPED, operation=None))]
+
+    async def ended(self, operation: Operation) -> None:
+        if operation.error is None:
+            self.core.bus.publish("instance.deleted", operation.target, target_id=self.instance_id)
+
+
+class Settle(InstancePlan):
+    """A guest ended by itself: take down its machine and record how it ended; an ephemeral one is deleted."""
+
+    verb = "settle"
+    redo = True
+
+    def begin(self) -> Writes:
+        if self.instance.operation is not None and self.instance.operation in self.core.records.operations:
+            self.core.claim(self.instance, self.operation_id)
+        return [put_instance(replace(self.instance, operation=self.operation_id))]
+
+    def steps(self) -> list[Step]:
+        steps = [Step(name="cleanup", text="taking down the machine", do=self.cleanup)]
+        if self.instance.spec.ephemeral:
+            steps.append(Step(name="files", text="deleting its files", do=self.files))
+        return steps
+
+    async def cleanup(self) -> None:
+        crashed, code = self.arguments.get("crashed"), self.arguments.get("exit_code")
+        what = f"crashed: {self.arguments.get('reason')}" if crashed else "ended"
+        self.core.note(self.instance, what + (f", exit code {code}" if code is not None else ""))
+        await take_down(self.core, self.instance_id, self.instance)
+
+    async def files(self) -> None:
+        await remove_files(self.core, self.instance_id)
+
+    def commit(self) -> Writes:
+        if self.instance.spec.ephemeral:
+            return forget_writes(self.instance, self.instance_id, self.arguments)
+        code = self.arguments.get("exit_code")
+        reason = str(self.arguments.get("reason") or "")
+        if hint := str(self.arguments.get("hint") or ""):
+            reason += f" ({hint})"
+        return [
+            put_instance(
+                stopped(
+                    self.instance,
+                    exit_code=code if isinstance(code, int) else None,
+                    crashed=bool(self.arguments.get("crashed")),
+                    reason=reason,
+                )
+            )
+        ]
+
+    def rollback(self, error: YurtError) -> Writes:
+        broken = replace(self.instance, phase=Phase.BROKEN, reason=error.message, operation=None)
+        return [put_instance(broken)]
+
+    async def ended(self, operation: Operation) -> None:
+        instance = self.core.records.instances.get(self.instance_id)
+        kind = f"instance.{instance.phase.value}" if instance is not None else "instance.deleted"
+        self.core.bus.publish(kind, operation.target, target_id=self.instance_id, data=dict(self.arguments))
+
+
+class Pause(InstancePlan):
+    """pause: hold the processors; memory stays."""
+
+    verb = "pause"
+    wanted, after = Phase.RUNNING, Phase.PAUSED
+
+    def begin(self) -> Writes:
+        instance = self.instance
+        if instance.phase is not self.wanted:
+            raise WrongState(kind="instance", name=instance.name, actual=instance.phase, wanted=self.wanted)
+        return [put_instance(self.core.claim(instance, self.operation_id))]
+
+    def steps(self) -> list[Step]:
+        return [Step(name=self.verb, text=f"{self.verb} the guest", do=self.act, undo=self.back)]
+
+    async def act(self) -> None:
+        await self.core.driver(self.instance).pause(self.run_dir)
+
+    async def back(self) -> None:
+        await self.core.driver(self.instance).resume(self.run_dir)
+
+    def commit(self) -> Writes:
+        return [put_instance(replace(self.instance, phase=self.after, operation=None))]
+
+    def rollback(self, error: YurtError) -> Writes:
+        return [put_instance(replace(self.instance, operation=None))]
+
+    async def ended(self, operation: Operation) -> None:
+        self.core.bus.publish(f"instance.{self.instance.phase.value}", operation.target, target_id=self.instance_id)
+        await self.core.settle_if_free(self.instance_id)
+
+
+class Resume(Pause):
+    """resume: let a paused guest go on."""
+
+    verb = "resume"
+    wanted, after = Phase.PAUSED, Phase.RUNNING
+
+    async def act(self) -> None:
+        await self.core.driver(self.instance).resume(self.run_dir)
+
+    async def back(self) -> None:
+        await self.core.driver(self.instance).pause(self.run_dir)
+
+
+class Rename(InstancePlan):
+    """rename: one transaction; the guest's own host name changes at its next start."""
+
+    verb = "rename"
+
+    def begin(self) -> Writes:
+        new = parse_name(str(self.arguments["new_name"]))
+        if new in self.core.records.names:
+            raise Exists(kind="instance", name=new, hint="choose another name")
+        return [put_instance(self.core.claim(self.instance, self.operation_id))]
+
+    def steps(self) -> list[Step]:
+        return []
+
+    def commit(self) -> Writes:
+        instance, new = self.instance, parse_name(str(self.arguments["new_name"]))
+        if new in self.core.records.names:
+            raise Exists(kind="instance", name=new, hint="choose another name")
+        return [
+            Delete(f"names/{instance.name}"),
+            Put(f"names/{new}", instance.id.encode()),
+            put_instance(replace(instance, name=new, operation=None)),
+        ]
+
+    def rollback(self, error: YurtError) -> Writes:
+        return [put_instance(replace(self.instance, operation=None))]
+
+    def result(self) -> dict[str, object]:
+        return {"name": self.arguments["new_name"]}
+
+
+INSTANCE_VERBS = (Create, Start, Stop, Restart, DeleteInstance, Settle, Pause, Resume, Rename)
