@@ -7,7 +7,7 @@ the host's own yurt (no YURT_HOME), and the guests it runs, are in use and no le
 It stands alone on purpose: it must work when the code under test does not.
 """
 
-# ruff: noqa: PTH115, PTH208, SIM105  (only names are wanted, and those of /proc vanish while one looks)
+# ruff: noqa: PTH115, PTH208  (only names are wanted, and those of /proc vanish while one looks)
 import argparse
 import json
 import os
@@ -32,7 +32,7 @@ IN_USE = "empty, and kept by a running daemon"
 
 @dataclass(frozen=True)
 class Leak:
-    """One leftover. `what` names it the same way each time; `evidence` is all text that tells whose it is; `pid` if it is a process."""
+    """One leftover. `what` names it, the same way each time; `evidence` is all text that tells whose it is."""
 
     kind: str
     what: str
