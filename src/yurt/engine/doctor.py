@@ -170,14 +170,10 @@ def acceleration(accelerator: Accelerator | None, readings: Readings) -> Check:
         return Check(name="accelerator", status=WARN, detail="not measured: there is no QEMU to measure with")
     if accelerator.name == "kvm":
         return Check(name="accelerator", status=OK, detail=f"KVM: {accelerator.reason}")
-    fix = (
-        ""
-        if readings.kvm
-        else "enable virtualization in the firmware (or nested virtualization in this host's host), then load kvm_intel or kvm_amd"
-    )
-    return Check(
-        name="accelerator", status=WARN, detail=f"TCG, which is slow, because {accelerator.reason}", fix=fix
-    )
+    detail = f"TCG, which is slow, because {accelerator.reason}"
+    if not readings.kvm:
+        detail += "; it takes virtualization enabled in the firmware (in a guest: nested virtualization in its host)"
+    return Check(name="accelerator", status=WARN, detail=detail)
 
 
 def tsc(facts: HostFacts, accelerator: Accelerator | None) -> Check:
