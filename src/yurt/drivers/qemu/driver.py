@@ -1,0 +1,199 @@
+"""What both QEMU drivers have in common: the Driver protocol over one `Machine` per run directory.
+
+A run directory is enough to find a machine again, so every method also works in a daemon that has not started it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yurt.drivers.base import Attachments, Capabilities, DriverEvent, Launched, Observed
+from yurt.drivers.qemu import process as qemu
+from yurt.drivers.qemu.console import SocketConsole
+from yurt.drivers.qemu.machine import Machine
+from yurt.errors import Invalid, NotFound, Timeout, Unsupported
+from yurt.host import layout
+from yurt.host.usage import process_usage
+from yurt.model.host import HostFacts
+from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
+
+if TYPE_CHECKING:
+    from yurt.drivers.agent.client import AgentClient
+
+PROGRAMS = ("qemu-system-x86_64", "setpriv")
+
+
+class QemuDriver:
+    """A driver for one kind of machine. `facts` are this host's, found once per daemon."""
+
+    name: str
+    kind: Kind
+    min_memory_bytes: int
+
+    def __init__(self, facts: HostFacts) -> None:
+        self.facts = facts
+        self._machines: dict[Path, Machine] = {}
+        self._locks: dict[Path, asyncio.Lock] = {}
+
+    def capabilities(self, facts: HostFacts) -> Capabilities:
+        """Say what this driver can do here. Pure."""
+        missing = [program for program in PROGRAMS if program not in facts.tools]
+        foreign = facts.architecture not in ("x86_64", "amd64")
+        return Capabilities(
+            kinds=frozenset({self.kind}),
+            available=not missing and not foreign,
+            reason=f"`{missing[0]}` is not installed" if missing else "only x86-64 hosts" if foreign else "",
+            fix="apt-get install qemu-system-x86 util-linux" if missing else "",
+            min_memory_bytes=self.min_memory_bytes,
+        )
+
+    def check(self, spec: ResolvedSpec, capabilities: Capabilities) -> None:
+        """Raise Invalid or Unsupported if this spec cannot be started. Pure."""
+        if not capabilities.available:
+            raise Unsupported(capabilities.reason, hint=capabilities.fix)
+        if spec.kind not in capabilities.kinds:
+            raise Unsupported(f"driver `{self.name}` does not run the kind `{spec.kind}`")
+        if spec.memory_bytes < capabilities.min_memory_bytes:
+            least = capabilities.min_memory_bytes >> 20
+            raise Invalid(f"a {spec.kind} needs at least {least}M of memory", hint=f"use `--memory {least}M`")
+        if spec.disk_bytes <= 0:
+            raise Invalid(f"a {spec.kind} needs a disk size", hint="use `--disk 4G`")
+
+    def check_attachments(self, attachments: Attachments) -> None:
+        """Raise Invalid unless all is there that this kind of machine boots from."""
+        if attachments.disk is None:
+            raise Invalid(f"a {self.kind} needs a disk")
+
+    async def start(self, instance: Instance, attachments: Attachments) -> Launched:
+        """Start QEMU and return once its monitor answers. On failure nothing of it is left."""
+        run_dir = attachments.run_dir
+        self.check_attachments(attachments)
+        async with self._lock(run_dir):
+            if await self._find(run_dir) is not None:
+                raise Invalid("this instance's machine runs already")
+            await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
+            try:
+                started = await asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
+                self._machines[run_dir] = await Machine.start(run_dir, started)
+            except BaseException:
+                await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
+                raise
+        return started.launched
+
+    async def observe(self, run_dir: Path) -> Observed:
+        """Say what is there now. Works after a daemon restart; STOPPED when nothing was ever started."""
+        async with self._lock(run_dir):
+            machine = await self._find(run_dir)
+        if machine is None:
+            held = self._machines.get(run_dir)
+            return Observed(phase=held.phase, reason=held.reason) if held else Observed(phase=Phase.STOPPED)
+        phase, reason = await machine.observe()
+        return Observed(phase=phase, reason=reason, pid=None if machine.ended else machine.process.pid)
+
+    async def stop(self, run_dir: Path, *, timeout_s: float) -> None:
+        """Press the power button and return when QEMU has ended. Raises Timeout; the guest then runs on."""
+        machine = await self._get(run_dir)
+        try:
+            async with asyncio.timeout(timeout_s):
+                if not machine.ended:
+                    await machine.qmp().power_button()
+                await machine.wait()
+        except TimeoutError as error:
+            raise Timeout(what="the guest to stop", timeout_s=timeout_s) from error
+
+    async def kill(self, run_dir: Path) -> None:
+        """End QEMU now. Returns when no process is left. Safe to repeat."""
+        async with self._lock(run_dir):
+            machine = await self._find(run_dir)
+        if machine is not None:
+            await machine.kill()
+
+    async def pause(self, run_dir: Path) -> None:
+        """Hold the vCPUs. Safe to repeat."""
+        await (await self._get(run_dir)).qmp().pause()
+
+    async def resume(self, run_dir: Path) -> None:
+        """Let the vCPUs run. Safe to repeat."""
+        await (await self._get(run_dir)).qmp().resume()
+
+    async def cleanup(self, run_dir: Path) -> None:
+        """Take away sockets, record and control group; a QEMU that still runs is ended. Idempotent."""
+        await self.kill(run_dir)
+        async with self._lock(run_dir):
+            if machine := self._machines.pop(run_dir, None):
+                await machine.detach()
+            launched = qemu.read_launched(run_dir)
+            await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, launched)
+        self._locks.pop(run_dir, None)
+
+    async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
+        """Yield what happens to the guest until, and including, `exited`. One reader at a time."""
+        async with self._lock(run_dir):
+            machine = await self._find(run_dir) or self._machines.get(run_dir)
+        if machine is None:
+            yield DriverEvent(type="exited")
+            return
+        async for event in machine.events():
+            yield event
+
+    async def agent(self, run_dir: Path) -> "AgentClient":
+        """Connect to the guest's agent. Raises NotFound when the machine does not run."""
+        from yurt.drivers.agent.client import AgentClient
+
+        await self._get(run_dir)
+        return await AgentClient.connect(run_dir / layout.AGENT_SOCKET)
+
+    async def console(self, run_dir: Path) -> SocketConsole:
+        """Connect to the serial console. Raises NotFound when the machine does not run."""
+        await self._get(run_dir)
+        return await SocketConsole.connect(run_dir / layout.CONSOLE_SOCKET)
+
+    async def usage(self, run_dir: Path) -> Usage:
+        """Counters of the QEMU process; disk bytes are the guest's own. Raises NotFound when it does not run."""
+        machine = await self._get(run_dir)
+        cpu_s, memory_bytes = await asyncio.to_thread(process_usage, machine.process.pid)
+        read, written = await machine.qmp().disk_bytes()
+        spec = machine.launched.spec
+        return Usage(
+            name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
+            kind=self.kind,
+            at=time.monotonic(),
+            cpu_s=cpu_s,
+            memory_bytes=memory_bytes,
+            memory_limit_bytes=spec.memory_bytes if spec else 0,
+            read_bytes=read,
+            write_bytes=written,
+            pids=1,
+        )
+
+    async def detach(self) -> None:
+        """Let go of every machine without touching it, as a daemon does that is about to end."""
+        for run_dir in list(self._machines):
+            async with self._lock(run_dir):
+                if machine := self._machines.pop(run_dir, None):
+                    await machine.detach()
+
+    def _lock(self, run_dir: Path) -> asyncio.Lock:
+        return self._locks.setdefault(run_dir, asyncio.Lock())
+
+    async def _find(self, run_dir: Path) -> Machine | None:
+        """The running machine of a run directory, adopted if need be; None when none runs. Call with the lock held."""
+        held = self._machines.get(run_dir)
+        if held is not None:
+            return None if held.ended else held
+        launched = qemu.read_launched(run_dir)
+        if launched is None or launched.driver != self.name:
+            return None
+        machine = await Machine.adopt(run_dir, launched)
+        if machine is not None:
+            self._machines[run_dir] = machine
+        return machine
+
+    async def _get(self, run_dir: Path) -> Machine:
+        async with self._lock(run_dir):
+            machine = await self._find(run_dir)
+        if machine is None:
+            raise NotFound(kind="running machine", name=run_dir.name)
+        return machine

@@ -1,0 +1,198 @@
+"""One running QEMU as this daemon holds it: process, monitor and log, and the story they tell together."""
+
+import asyncio
+import collections
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from yurt.drivers.base import DriverEvent, Launched
+from yurt.drivers.qemu import process as qemu
+from yurt.drivers.qemu.monitor import MachineEvent, Monitor
+from yurt.errors import Unavailable, YurtError
+from yurt.host import layout, proc
+from yurt.model.instance import Kind, Phase
+
+KEPT_EVENTS = 256
+PANIC_MARK_ADDRESS, PANIC_MARK = (
+    0x472,
+    0x1234,
+)  # where Linux asks firmware for a warm boot; see argv.kernel_words
+TCG_HINT = "start it with `--accel tcg`"
+PHASES = {
+    "paused": Phase.PAUSED,
+    "io-error": Phase.PAUSED,
+    "internal-error": Phase.CRASHED,
+    "guest-panicked": Phase.CRASHED,
+}
+REASONS = {
+    "io-error": "its disk cannot be written",
+    "internal-error": "KVM internal error",
+    "guest-panicked": "the guest's kernel panicked",
+}
+
+
+class Machine:
+    """Follows one QEMU until its end. Make it with `start` or `adopt`, let go of it with `detach`."""
+
+    def __init__(self, run_dir: Path, started: qemu.Started, monitor: Monitor | None) -> None:
+        self.run_dir = run_dir
+        self.launched: Launched = started.launched
+        self.process: proc.Process = started.process
+        self.monitor = monitor
+        self.phase, self.reason = Phase.STOPPED, ""  # once ended: how
+        self._log = started.log
+        self._wanted_end = False
+        self._events: collections.deque[DriverEvent] = collections.deque(maxlen=KEPT_EVENTS)
+        self._news = asyncio.Condition()
+        self._follow = asyncio.create_task(self._follow_machine())
+
+    @classmethod
+    async def start(cls, run_dir: Path, started: qemu.Started) -> "Machine":
+        """Wait until the monitor of a fresh QEMU answers. If it ends first, raise ToolFailed with its log."""
+        try:
+            monitor = await Monitor.connect(run_dir / layout.QMP_SOCKET, timeout_s=30)
+        except BaseException as error:
+            gone = isinstance(error, Unavailable)
+            with contextlib.suppress(
+                TimeoutError
+            ):  # it hung up because it is ending: let it, for its status's sake
+                async with asyncio.timeout(5 if gone else 0):
+                    await started.process.wait()
+            await started.process.end(grace_s=0)
+            status, text = await started.process.wait(), started.log.text()
+            started.log.save(run_dir / layout.MACHINE_LOG)
+            started.log.close()
+            started.process.close()
+            if gone:
+                raise qemu.start_failure(started.launched, status, text) from error
+            raise
+        return cls(run_dir, started, monitor)
+
+    @classmethod
+    async def adopt(cls, run_dir: Path, launched: Launched) -> "Machine | None":
+        """Take hold of a QEMU by its record; None when it is gone. Its monitor may be silent (`monitor` None)."""
+        started = qemu.adopt(launched)
+        if started is None:
+            return None
+        monitor = None
+        with contextlib.suppress(YurtError):
+            monitor = await Monitor.connect(run_dir / layout.QMP_SOCKET, timeout_s=5)
+        return cls(run_dir, started, monitor)
+
+    @property
+    def ended(self) -> bool:
+        """Whether QEMU is gone and `phase` and `reason` are final."""
+        return self._follow.done()
+
+    async def wait(self) -> None:
+        """Return when QEMU is gone and its end is written down."""
+        await asyncio.shield(self._follow)
+
+    def qmp(self) -> Monitor:
+        """The monitor. Raises Unavailable when QEMU does not answer."""
+        if self.monitor is None or not self.monitor.connected:
+            raise Unavailable("QEMU's monitor does not answer", hint="end the instance with `yurt kill`")
+        return self.monitor
+
+    async def observe(self) -> tuple[Phase, str]:
+        """Phase and reason now."""
+        if self.ended:
+            return self.phase, self.reason
+        try:
+            status = await self.qmp().status()
+        except YurtError as error:
+            if self.process.alive():
+                return Phase.BROKEN, error.message
+            await self.wait()
+            return self.phase, self.reason
+        return PHASES.get(status, Phase.RUNNING), REASONS.get(status, "")
+
+    async def kill(self) -> None:
+        """End QEMU: by its monitor, then SIGTERM, then SIGKILL. Returns when it is gone. Safe to repeat."""
+        self._wanted_end = True
+        if not self.ended and self.monitor is not None and self.monitor.connected:
+            with contextlib.suppress(YurtError, TimeoutError):
+                async with asyncio.timeout(3):
+                    await self.monitor.quit()
+                    await self.process.wait()
+        await self.process.end(grace_s=1)
+        await self.wait()
+
+    async def detach(self) -> None:
+        """Let go of it; QEMU runs on. Safe to repeat."""
+        self._follow.cancel()
+        await asyncio.gather(self._follow, return_exceptions=True)
+        if self.monitor is not None:
+            await self.monitor.close()
+        self._log.close()
+        self.process.close()
+
+    async def events(self) -> AsyncIterator[DriverEvent]:
+        """Yield what has happened since this daemon holds it, up to and including `exited`."""
+        while True:
+            async with self._news:
+                await self._news.wait_for(lambda: self._events)
+                event = self._events.popleft()
+            yield event
+            if event.type == "exited":
+                return
+
+    async def _tell(self, event: DriverEvent) -> None:
+        async with self._news:
+            self._events.append(event)
+            self._news.notify_all()
+
+    async def _follow_machine(self) -> None:
+        end = asyncio.create_task(self.process.wait())
+        try:
+            if self.monitor is not None:
+                async for event in self.monitor.events():
+                    with contextlib.suppress(YurtError):
+                        if told := await self._translate(event, self.monitor):
+                            await self._tell(told)
+            status = await end
+        finally:
+            end.cancel()
+        self._log.save(self.run_dir / layout.MACHINE_LOG)
+        if self.phase is not Phase.CRASHED and status not in (0, None) and not self._wanted_end:
+            last = self._log.text().strip().splitlines()[-1:]
+            self.phase = Phase.CRASHED
+            self.reason = ": ".join([f"QEMU ended with {proc.describe_status(status)}", *last])
+        await self._tell(DriverEvent(type="exited", reason=self.reason))
+
+    async def _translate(self, event: MachineEvent, monitor: Monitor) -> DriverEvent | None:
+        """The driver's word for a QMP event; None for what is nobody's business."""
+        match event.name:
+            case "RESUME":
+                return DriverEvent(type="running")
+            case "STOP":
+                return self._stopped(await monitor.status())
+            case "SHUTDOWN" if event.guest and event.reason == "guest-shutdown":
+                return DriverEvent(type="shutdown", reason=event.reason)
+            case "RESET" if event.guest:
+                return await self._reset(monitor)
+            case "GUEST_PANICKED":
+                return self._panicked()
+            case _:
+                return None
+
+    def _stopped(self, status: str) -> DriverEvent | None:
+        if status == "internal-error":
+            self.phase, self.reason = Phase.CRASHED, REASONS[status]
+            return DriverEvent(type="failed", reason=REASONS[status], hint=TCG_HINT)
+        if status in ("shutdown", "guest-panicked"):
+            return None  # told by an event of its own
+        return DriverEvent(type="paused", reason=REASONS.get(status, ""))
+
+    async def _reset(self, monitor: Monitor) -> DriverEvent:
+        """A reset is a panic where the guest's kernel has left the mark for one; that guest does not boot again."""
+        micro = self.launched.spec is not None and self.launched.spec.kind is Kind.MICROVM
+        if micro and await monitor.guest_word(PANIC_MARK_ADDRESS) == PANIC_MARK:
+            await monitor.quit()
+            return self._panicked()
+        return DriverEvent(type="reset")
+
+    def _panicked(self) -> DriverEvent:
+        self.phase, self.reason = Phase.CRASHED, REASONS["guest-panicked"]
+        return DriverEvent(type="panicked", reason=self.reason)

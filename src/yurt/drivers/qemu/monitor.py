@@ -1,0 +1,164 @@
+"""The QMP commands and events that yurt uses, typed; framing and matching of replies are qemu.qmp's.
+
+Events are listened for before the first command. QMP serves one client at a time, so a daemon keeps one Monitor per
+machine and shares it.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import msgspec
+from qemu.qmp import QMPError
+from qemu.qmp.protocol import Runstate
+from qemu.qmp.qmp_client import ExecuteError, QMPClient
+
+from yurt.errors import Timeout, ToolFailed, Unavailable
+
+EVENTS = ("STOP", "RESUME", "SHUTDOWN", "RESET", "GUEST_PANICKED", "BLOCK_IO_ERROR")
+COMMAND_TIMEOUT_S = 10.0
+EVENTS_KEPT = 1024
+
+
+class MachineEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One QMP event: its name and the fields of its data that we look at. Source: QEMU QMP reference."""
+
+    name: str
+    reason: str = ""  # SHUTDOWN, RESET: guest-shutdown, guest-reset, host-qmp-quit, ...
+    guest: bool = False  # SHUTDOWN, RESET: the guest itself asked for it
+    no_space: bool = False  # BLOCK_IO_ERROR: the host's disk is full
+
+
+class Monitor:
+    """A connection to one QEMU's monitor."""
+
+    def __init__(self, client: QMPClient, inbox: asyncio.Queue[MachineEvent]) -> None:
+        self._client = client
+        self._inbox = inbox
+        self._end = asyncio.create_task(self._collect())
+
+    @classmethod
+    async def connect(cls, socket: Path, *, timeout_s: float = COMMAND_TIMEOUT_S) -> "Monitor":
+        """Connect and negotiate. Raises Unavailable when nothing answers there, Timeout when it is silent."""
+        inbox: asyncio.Queue[MachineEvent] = asyncio.Queue(maxsize=EVENTS_KEPT)
+
+        def take(message: Mapping[str, object]) -> bool:
+            if message.get("event") in EVENTS and not inbox.full():
+                inbox.put_nowait(parse_event(message))
+            return False
+
+        client = QMPClient("yurt")
+        client.logger.disabled = True  # what it has to say reaches us as exceptions
+        # The library's listener keeps every event it accepts for ever, and a guest can make events. So it accepts
+        # none: its filter, which sees them all, fills a bounded queue of ours.
+        client.events.event_filter = take
+        try:
+            async with asyncio.timeout(timeout_s):
+                await client.connect(str(socket))
+        except TimeoutError as error:
+            raise Timeout(what="QEMU's monitor", timeout_s=timeout_s) from error
+        except (QMPError, OSError) as error:
+            raise Unavailable(f"QEMU's monitor does not answer: {error}") from error
+        return cls(client, inbox)
+
+    async def _collect(self) -> None:
+        """Wait for the connection's end and take the exceptions that the library's own tasks ended with."""
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self._client.disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands can be sent."""
+        return not self._end.done() and self._client.runstate is Runstate.RUNNING
+
+    async def closed(self) -> None:
+        """Return when the connection has ended."""
+        await asyncio.shield(self._end)
+
+    async def close(self) -> None:
+        """Hang up; the machine runs on. Safe to repeat."""
+        if self.connected:
+            with contextlib.suppress(QMPError, OSError, EOFError):
+                await self._client.disconnect()
+        await self.closed()
+
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
+        """Send one command and return its result.
+
+        Raises ToolFailed for an error reply, Unavailable when the connection ends, Timeout when QEMU is silent.
+        """
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                return await self._client.execute(command, arguments)
+        except ExecuteError as error:
+            raise ToolFailed(f"QEMU refused `{command}`: {error}") from error
+        except TimeoutError as error:
+            raise Timeout(what=f"QEMU's answer to `{command}`", timeout_s=COMMAND_TIMEOUT_S) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise Unavailable(f"QEMU went away during `{command}`") from error
+
+    async def status(self) -> str:
+        """QEMU's run state: `running`, `paused`, `internal-error`, `guest-panicked`, `io-error` and more."""
+        reply = await self.execute("query-status")
+        return str(reply.get("status", "")) if isinstance(reply, dict) else ""
+
+    async def power_button(self) -> None:
+        """Press the ACPI power button. Whether the guest does anything about it is up to the guest."""
+        await self.execute("system_powerdown")
+
+    async def pause(self) -> None:
+        """Hold the vCPUs. Safe to repeat."""
+        await self.execute("stop")
+
+    async def resume(self) -> None:
+        """Let the vCPUs run. Safe to repeat."""
+        await self.execute("cont")
+
+    async def quit(self) -> None:
+        """End QEMU now; block devices are flushed and closed. The connection may end before the reply comes."""
+        with contextlib.suppress(Unavailable):
+            await self.execute("quit")
+
+    async def disk_bytes(self) -> tuple[int, int]:
+        """Bytes that the guest has read from and written to its disks."""
+        reply = await self.execute("query-blockstats")
+        read = written = 0
+        for device in reply if isinstance(reply, list) else []:
+            if device.get("qdev"):
+                stats = device["stats"]
+                read, written = read + int(stats["rd_bytes"]), written + int(stats["wr_bytes"])
+        return read, written
+
+    async def guest_word(self, address: int) -> int | None:
+        """Read 16 bits of guest memory; None when there is no memory there. QMP itself can only write it to a file."""
+        reply = await self.execute("human-monitor-command", {"command-line": f"xp /1hx {address:#x}"})
+        found = re.search(r": 0x([0-9a-f]{4})\s*$", str(reply))
+        return int(found[1], 16) if found else None
+
+    async def events(self) -> AsyncIterator[MachineEvent]:
+        """Yield events from the moment of `connect`, until the connection ends. One reader at a time."""
+        while True:
+            getter = asyncio.ensure_future(self._inbox.get())
+            try:
+                await asyncio.wait((getter, self._end), return_when=asyncio.FIRST_COMPLETED)
+                if not getter.done() and self._inbox.empty():
+                    return
+                yield await getter
+            finally:
+                getter.cancel()
+
+
+def parse_event(message: Mapping[str, object]) -> MachineEvent:
+    """Turn a QMP event into ours; unknown fields are left out."""
+    data = message.get("data")
+    fields: Mapping[str, object] = data if isinstance(data, dict) else {}
+    return MachineEvent(
+        name=str(message["event"]),
+        reason=str(fields.get("reason", "")),
+        guest=fields.get("guest") is True,
+        no_space=fields.get("nospace") is True,
+    )

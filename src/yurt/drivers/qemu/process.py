@@ -1,0 +1,232 @@
+"""Starts QEMU as an unprivileged user, writes down what was started, and finds it again.
+
+The sockets are bound here and handed over listening, so nobody waits for a file to appear. The program is held at a
+gate until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
+from yurt.drivers.qemu import argv as command
+from yurt.drivers.qemu.argv import Descriptors, MachineSpec
+from yurt.drivers.qemu.initrd import open_initrd
+from yurt.drivers.qemu.log import MachineLog
+from yurt.errors import Invalid, ToolFailed, Unavailable
+from yurt.host import layout, proc
+from yurt.host.cgroup import Group, Limits
+from yurt.host.files import write_atomic
+from yurt.model.host import CgroupLayout, HostFacts
+from yurt.model.instance import Instance
+
+SOCKETS = (layout.QMP_SOCKET, layout.AGENT_SOCKET, layout.CONSOLE_SOCKET)
+# The shell waits for one line, then becomes QEMU under the same pid. If the daemon dies first, it reads the end of
+# the pipe and ends. The script is constant; the program's words are its arguments and are never parsed.
+GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "yurt-gate")
+HINTS = (
+    ("kvm", "start it with `--accel tcg`"),
+    ("annot allocate memory", "give it less memory with `--memory`, or stop another instance"),
+    ("Failed to get", "its disk is in use by another machine"),
+    ("No space left", "make room on the host's disk"),
+)
+
+
+@dataclass(slots=True)
+class Started:
+    """A QEMU that has been let through the gate: its record, its process and its log, held by this daemon."""
+
+    launched: Launched
+    process: proc.Process
+    log: MachineLog
+
+
+def bind_socket(path: Path) -> socket.socket:
+    """Bind a listening unix socket that only our own user can connect to. A left-over socket there is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # before the bind: the file is made with this mode
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(1)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"cannot listen on `{path}`: {error.strerror or error}") from error
+    return listener
+
+
+@contextlib.contextmanager
+def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
+    """Open all that QEMU inherits, and close our copies afterwards."""
+    with contextlib.ExitStack() as stack:
+
+        def listen(name: str) -> int:
+            return stack.enter_context(bind_socket(attachments.run_dir / name)).fileno()
+
+        def opened(descriptor: int) -> int:
+            stack.callback(os.close, descriptor)
+            return descriptor
+
+        def open_file(path: Path, flags: int) -> int:
+            try:
+                return opened(os.open(path, flags | os.O_CLOEXEC))
+            except OSError as error:
+                raise Unavailable(f"cannot open `{path}`: {error.strerror}") from error
+
+        disk, kernel = attachments.disk, attachments.kernel
+        if disk is None:
+            raise Invalid("a machine needs a disk")
+        yield Descriptors(
+            qmp=listen(layout.QMP_SOCKET),
+            agent=listen(layout.AGENT_SOCKET),
+            console=listen(layout.CONSOLE_SOCKET),
+            disk=open_file(disk.path, os.O_RDWR),
+            base=-1 if disk.base is None else open_file(disk.base, os.O_RDONLY),
+            kernel=-1 if kernel is None else open_file(kernel.kernel, os.O_RDONLY),
+            initrd=-1 if kernel is None else opened(open_initrd(kernel.initrd, attachments.config)),
+        )
+
+
+def machine_spec(
+    qemu: str, instance: Instance, attachments: Attachments, facts: HostFacts, inherited: Descriptors
+) -> MachineSpec:
+    """Bring together what decides the command line. Pure."""
+    spec, disk, kernel = instance.spec, attachments.disk, attachments.kernel
+    if disk is None:
+        raise Invalid("a machine needs a disk")
+    return MachineSpec(
+        qemu=qemu,
+        id=instance.id,
+        kind=spec.kind,
+        cpus=spec.cpus,
+        memory_bytes=spec.memory_bytes,
+        network=spec.network,
+        accelerator=attachments.accelerator.name if attachments.accelerator else "tcg",
+        tsc_khz=facts.tsc_khz,
+        descriptors=inherited,
+        disk_format=disk.format,
+        base_format=disk.base_format,
+        kernel_words=kernel.cmdline if kernel else (),
+    )
+
+
+def confined(argv: list[str], uid: int, gid: int, setpriv: str, *, root: bool) -> list[str]:
+    """Prefix that takes away user, groups, capabilities and the way back to them. Without root only the last."""
+    drop = [setpriv, "--no-new-privs", "--inh-caps=-all"]
+    if root:
+        drop += [f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--bounding-set=-all"]
+    return [*drop, "--", *argv]
+
+
+def launch(driver: str, instance: Instance, attachments: Attachments, facts: HostFacts) -> Started:
+    """Start QEMU; the caller waits for its monitor. Blocking, some milliseconds.
+
+    On failure no process is left; files and the control group are for `clear` to remove.
+    """
+    qemu = facts.tools.get("qemu-system-x86_64", "qemu-system-x86_64")
+    log = MachineLog.make()
+    process: proc.Process | None = None
+    gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        with descriptors(attachments) as inherited:
+            machine = machine_spec(qemu, instance, attachments, facts, inherited)
+            setpriv = facts.tools.get("setpriv", "setpriv")
+            words = confined(
+                command.machine_argv(machine),
+                attachments.uid,
+                attachments.gid,
+                setpriv,
+                root=os.geteuid() == 0,
+            )
+            process = proc.spawn(
+                [*GATE, *words],
+                pass_fds=inherited.all(),
+                stdin=gate_read,
+                stdout=log.descriptor,
+                stderr=log.descriptor,
+                cwd=Path("/"),
+            )
+        join_group(facts.cgroups, attachments.cgroup, process.pid)
+        launched = Launched(
+            driver=driver,
+            pid=process.pid,
+            process_start=process.start,
+            argv=tuple(words),
+            versions={
+                "qemu": facts.qemu_version,
+                "kernel": attachments.kernel.version if attachments.kernel else "",
+            },
+            accelerator=machine.accelerator,
+            spec=instance.spec,
+            attachments=attachments,
+        )
+        write_atomic(attachments.run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
+        os.write(gate_write, b"go\n")
+        return Started(launched, process, log)
+    except BaseException:
+        log.close()
+        os.close(gate_write)  # first: a program still at the gate ends by itself
+        gate_write = -1
+        if process is not None:
+            process.send(9)
+        raise
+    finally:
+        os.close(gate_read)
+        if gate_write >= 0:
+            os.close(gate_write)
+
+
+def read_launched(run_dir: Path) -> Launched | None:
+    """Read the record of what was started; None when there is none or it cannot be understood."""
+    try:
+        return decode_launched((run_dir / layout.LAUNCHED).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
+
+
+def adopt(launched: Launched) -> Started | None:
+    """Take hold of a QEMU that another daemon started; None when it is gone."""
+    process = proc.Process.adopt(launched.pid, launched.process_start)
+    if process is None:
+        return None
+    log = MachineLog.of_process(launched.pid) or MachineLog(-1)
+    return Started(launched, process, log)
+
+
+def start_failure(launched: Launched, status: int | None, text: str) -> ToolFailed:
+    """The error for a QEMU that ended before its monitor answered."""
+    hint = next((hint for mark, hint in HINTS if mark in text), "see `yurt logs` and `yurt doctor`")
+    qemu = launched.argv[launched.argv.index("--") + 1 :]
+    how = proc.describe_status(status) if status is not None else "an unknown status"
+    return ToolFailed(argv=qemu, status=how, stderr=text, hint=hint)
+
+
+def group_name(run_dir: Path, launched: Launched | None) -> str:
+    """The control group's name: as recorded, else by the rule that the engine follows."""
+    recorded = launched.attachments.cgroup if launched and launched.attachments else ""
+    return recorded or f"yurt/{run_dir.name}"
+
+
+def join_group(cgroups: CgroupLayout, name: str, pid: int) -> None:
+    """Put QEMU into its own control group, for counting; its vCPUs and RAM are limits enough."""
+    if name and os.geteuid() == 0:
+        group = Group(cgroups, name)
+        group.create(Limits())
+        group.add(pid)
+
+
+def clear(run_dir: Path, cgroups: CgroupLayout, launched: Launched | None) -> None:
+    """Remove what `launch` made: stray processes of the group, the group, sockets and the record. Idempotent."""
+    if os.geteuid() == 0:
+        group = Group(cgroups, group_name(run_dir, launched))
+        if group.exists():
+            group.kill()
+            group.remove()
+    for name in (*SOCKETS, layout.LAUNCHED):
+        (run_dir / name).unlink(missing_ok=True)
