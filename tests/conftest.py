@@ -175,7 +175,7 @@ class Daemon(Home):
             os.close(writing)
         with os.fdopen(reading, "rb") as ready:
             said = ready.readline()
-        if said != b"ready\n":
+        if said.strip() != b"ready":
             log_text = (self.state / "yurtd.log").read_text(errors="replace")
             pytest.fail(f"yurtd did not start: {said.decode(errors='replace')}\n{log_text[-4000:]}")
 
