@@ -1,0 +1,97 @@
+"""The peer of the microVM benches: the same machine, kernel and initrd, started by nothing but a small script.
+
+It reads the command line of a microVM that yurt runs and writes plain paths for what yurt passes as descriptors: copies of
+the initrd, sockets of its own, a disk of its own over the same base. Without a jail, other uid, control group or record.
+"""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+class BareQemu:
+    """A command line to start again and again, each time to the first byte that the agent says."""
+
+    def __init__(self, pid: int, scratch: Path) -> None:
+        self.scratch = scratch
+        self.base: Path | None = None
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+        start = next(at for at, word in enumerate(words) if "qemu-system" in word.rsplit("/", 1)[-1])
+        self.argv = self._plain(words[start:], pid)
+
+    def _plain(self, words: list[str], pid: int) -> list[str]:
+        sets: dict[str, str] = {}
+        for flag, value in itertools.pairwise(words):
+            if flag == "-add-fd" and (found := re.fullmatch(r"fd=(\d+),set=(\d+)", value)):
+                sets[f"/dev/fdset/{found[2]}"] = os.readlink(f"/proc/{pid}/fd/{found[1]}")  # noqa: PTH115
+        plain: list[str] = []
+        index = 0
+        while index < len(words):
+            flag = words[index]
+            value = words[index + 1] if index + 1 < len(words) else ""
+            if flag in ("-add-fd", "-sandbox"):
+                index += 2
+            elif flag in ("-kernel", "-initrd"):
+                plain += [flag, self._copied(value, flag.strip("-"), pid)]
+                index += 2
+            elif flag == "-blockdev":
+                plain += [flag, self._block(json.loads(value), sets)]
+                index += 2
+            elif flag == "-chardev" and (found := re.search(r"id=(\w+),fd=\d+", value)):
+                name = found[1]
+                server = "server=off" if name == "agent" else "server=on,wait=off"
+                plain += [flag, f"socket,id={name},path={self.scratch}/{name}.sock,{server}"]
+                index += 2
+            else:
+                plain.append(flag)
+                index += 1
+        return plain
+
+    def _copied(self, path: str, name: str, pid: int) -> str:
+        """A file of our own with what a path of the other process holds (its descriptors are not ours)."""
+        source = path.replace("/proc/self/", f"/proc/{pid}/")
+        target = self.scratch / name
+        with open(source, "rb") as reading, target.open("wb") as writing:  # noqa: PTH123 a link to a deleted file
+            reading.seek(0)
+            shutil.copyfileobj(reading, writing)
+        return str(target)
+
+    def _block(self, document: dict[str, object], sets: dict[str, str]) -> str:
+        name = str(document.get("filename", ""))
+        if name in sets:
+            if document.get("read-only"):
+                self.base = Path(sets[name])
+                document["filename"] = sets[name]
+            else:
+                document["filename"] = str(self.scratch / "disk.qcow2")
+        return json.dumps(document)
+
+    def boot(self) -> float:
+        """Start it on a fresh disk and return the seconds until the agent says something; then end it."""
+        size = self.base.stat().st_size if self.base else 1 << 30
+        disk = str(self.scratch / "disk.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, str(size)], check=True)
+        path = self.scratch / "agent.sock"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(path))
+            listener.listen(1)
+            listener.settimeout(120)
+            begin = time.perf_counter()
+            process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(120)
+                    if not connection.recv(1):
+                        raise RuntimeError("QEMU ended before the agent said anything")
+                    return time.perf_counter() - begin
+            finally:
+                process.kill()
+                process.wait()

@@ -1,0 +1,39 @@
+"""`yurt ls` with 20 instances, the whole process, against `python3 -c pass` and `podman ps`."""
+
+import sys
+import tempfile
+
+from common import Report, Yurt, interleave, need, options, run_quietly
+
+INSTANCES = 20
+
+
+def main() -> int:
+    chosen = options(__doc__ or "", 40)
+    need("podman")
+    with Yurt() as yurt, tempfile.TemporaryDirectory(prefix="yurt-bench-") as scratch:
+        yurt.image("tiny")
+        for number in range(INSTANCES):
+            yurt.create(f"bench-{number}", "tiny", "container", start=False)
+        podman = ["podman", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
+        podman += ["--cgroup-manager=cgroupfs", "--events-backend=file", "ps"]
+        found = interleave(
+            {
+                "yurt ls": lambda: run_quietly(yurt.launcher("ls"), env=yurt.environ),
+                "python3 -c pass": lambda: run_quietly(["/usr/bin/python3", "-c", "pass"]),
+                "podman ps": lambda: run_quietly(podman),
+            },
+            chosen.rounds,
+            warm=3,
+        )
+    report = Report(f"yurt ls with {INSTANCES} instances")
+    report.add_cases(found)
+    ours = found["yurt ls"].median
+    report.add("yurt ls", ours * 1e3, "ms", 60)
+    report.add("yurt ls / python3 -c pass", ours / found["python3 -c pass"].median, "x", 2.5)
+    report.add("yurt ls / podman ps (which has no container)", ours / found["podman ps"].median, "x", 1.0)
+    return report.show(as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
