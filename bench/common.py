@@ -66,9 +66,15 @@ def interleave(cases: dict[str, Case], rounds: int, *, warm: int = 1) -> dict[st
             took = time.perf_counter() - begin if own is None else own
             if turn >= warm:
                 values[name].append(took)
-            print(f"\r{turn + 1}/{warm + rounds} {name:30}", end="", file=sys.stderr, flush=True)
-    print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
+            progress(f"{turn + 1}/{warm + rounds} {name}")
+    progress("")
     return {name: figures(found) for name, found in values.items()}
+
+
+def progress(text: str) -> None:
+    """Show one changing line at a terminal; an empty text takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r{text:60}" + ("" if text else "\r"), end="", file=sys.stderr, flush=True)
 
 
 # --- the report --------------------------------------------------------------------------------------------------
@@ -332,6 +338,29 @@ def hybrid_wrapper() -> list[str]:
         return []
     script = f'umount {unified}; exec "$@"'
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
+@contextmanager
+def podman_in(scratch: Path) -> Iterator[list[str]]:
+    """podman with a store of its own and what this host needs in front; store and empty control groups go at the end."""
+    parent = "libpod_parent"
+    before = set(Path("/sys/fs/cgroup").glob(f"*/{parent}"))
+    podman = [*hybrid_wrapper(), "podman", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
+    podman += ["--cgroup-manager=cgroupfs", "--events-backend=file"]
+    try:
+        yield podman
+    finally:
+        run_quietly([*podman, "system", "reset", "--force"])
+        for group in set(Path("/sys/fs/cgroup").glob(f"*/{parent}")) - before:
+            for inner in sorted(group.rglob("*/"), reverse=True):
+                inner.rmdir()
+            group.rmdir()
+
+
+def podman_run(rootfs: Path) -> list[str]:
+    """The options of `podman run` and `create` that give it what yurt's container has, within what this host allows."""
+    limits = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000"]
+    return ["--network=none", "--read-only", *limits, "--rootfs", str(rootfs)]
 
 
 def rootfs_of(yurt: Yurt, image: str) -> Path:

@@ -6,7 +6,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import Failed, Report, Yurt, hybrid_wrapper, interleave, need, options, rootfs_of, run_quietly
+from common import (
+    Failed,
+    Report,
+    Yurt,
+    hybrid_wrapper,
+    interleave,
+    need,
+    options,
+    podman_in,
+    podman_run,
+    rootfs_of,
+    run_quietly,
+)
 
 
 def bundle(directory: Path, rootfs: Path) -> None:
@@ -22,30 +34,16 @@ def main() -> int:
     chosen = options(__doc__ or "", 25)
     need("crun", "podman")
     wrapper = hybrid_wrapper()
-    with Yurt() as yurt, tempfile.TemporaryDirectory(prefix="yurt-bench-") as scratch:
+    with (
+        Yurt() as yurt,
+        tempfile.TemporaryDirectory(prefix="yurt-bench-") as scratch,
+        podman_in(Path(scratch)) as podman,
+    ):
         yurt.image("tiny")
         yurt.create("model", "tiny", "container")
         yurt.delete("model")
         rootfs = rootfs_of(yurt, "tiny")
         bundle(Path(scratch), rootfs)
-        podman = [*wrapper, "podman", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
-        podman += [
-            "--cgroup-manager=cgroupfs",
-            "--events-backend=file",
-            "run",
-            "--rm",
-            "--network=none",
-            "--read-only",
-        ]
-        podman += [
-            "--ulimit",
-            "nofile=20000:20000",
-            "--ulimit",
-            "nproc=1000:1000",
-            "--rootfs",
-            str(rootfs),
-            "/bin/true",
-        ]
         crun = [*wrapper, "crun", "--root", f"{scratch}/crun", "run", "--bundle", scratch, "bench"]
         gone: list[float] = []
 
@@ -66,22 +64,9 @@ def main() -> int:
         cases = {
             "yurt": ours,
             "bare crun run": lambda: run_quietly(crun),
-            "podman run": lambda: run_quietly(podman),
+            "podman run": lambda: run_quietly([*podman, "run", "--rm", *podman_run(rootfs), "/bin/true"]),
         }
         found = interleave(cases, chosen.rounds, warm=2)
-        run_quietly(
-            [
-                *wrapper,
-                "podman",
-                "--root",
-                f"{scratch}/root",
-                "--runroot",
-                f"{scratch}/run",
-                "system",
-                "reset",
-                "-f",
-            ]
-        )
     report = Report("container run --rm -- true, at the API")
     report.add_cases(found)
     report.add("yurt, until it is deleted, median", sorted(gone)[len(gone) // 2] * 1e3, "ms")
