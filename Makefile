@@ -13,8 +13,8 @@ PYTHON := $(VENV)/bin/python
 RUN := PYTHONPATH=src $(PYTHON)
 PYTEST := $(RUN) -m pytest
 ARGS ?=
-QUICK := tests/lint tests/unit tests/golden tests/conformance
-ALL := $(QUICK) tests/faults tests/integration
+QUICK := $(wildcard tests/lint tests/unit tests/golden tests/conformance)
+ALL := $(QUICK) $(wildcard tests/faults tests/integration)
 
 .PHONY: test check lint leaks bench size openapi lock wheel setup clean
 
