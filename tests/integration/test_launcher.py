@@ -248,6 +248,19 @@ def test_an_unfinished_dpkg_is_finished_first(warm: Clone) -> None:
     assert any("made-up" in call for call in calls[configured:])
 
 
+def test_a_set_up_killed_after_unpacking_is_configured(warm: Clone) -> None:
+    """All files are there, so nothing is missing; but the host's package manager is not whole."""
+    (warm.fake / "bin/made-up-tool").write_text("#!/bin/sh\n")
+    (warm.fake / "bin/made-up-tool").chmod(0o755)
+    (warm.path / "tools/.installing").touch()
+    (warm.fake / "bin/dpkg").write_text(
+        '#!/bin/sh\necho "dpkg $*" >>"$FAKE/log"\n[ "$1" != --audit ] || echo \'half configured\'\n'
+    )
+    assert warm.start("run").stdout == "main|run\n"
+    assert any("--configure -a" in call for call in warm.apt_calls())
+    assert not (warm.path / "tools/.installing").exists()
+
+
 def test_without_root_it_takes_sudo(warm: Clone) -> None:
     (warm.fake / "uid").write_text("1000\n")
     (warm.fake / "bin/sudo").write_text('#!/bin/sh\necho "sudo $*" >>"$FAKE/log"\nshift 2\nexec "$@"\n')
