@@ -1,0 +1,30 @@
+/* Makes a guest out of a root file system: its name, its network, its few generated files, its mounts. */
+#ifndef YURT_GUEST_H
+#define YURT_GUEST_H
+
+#include "agent.h"
+
+/* guest.c. `root` is a descriptor of the guest's root directory; nothing outside it is ever touched. */
+void guest_files(int root, const struct settings *s);
+void guest_hostname(const struct settings *s);
+void guest_mounts(void); /* the usual ones for a guest without an init of its own; what is mounted stays */
+void guest_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* one line on the console */
+
+/* net.c: loopback up; the first NIC up with the address and route of the settings. 0, or -1 when there is no NIC. */
+int guest_network(const struct settings *s);
+
+/* device.c: waiting is for the kernel's uevents; a negative time means for ever. */
+int device_find_port(void);                        /* the open virtio port, or -1 */
+int device_wait_port(int timeout_s);
+int device_wait_root(const char *wanted, char *path, size_t size, int timeout_s); /* `/dev/NAME` or `LABEL=NAME` */
+uint64_t device_ext4_bytes(const char *path, uint32_t *block_size); /* how large the file system on it is; 0: not ext4 */
+
+/* initrd.c and container.c: the two lives as PID 1. They return only an exit code for main(). */
+int initrd_main(char **argv);
+int container_main(char **argv);
+int start_main_process(struct agent *a, const struct settings *s);
+int serve_beside_init(struct agent *a); /* in the forked child; the exit code */
+void show_name(char **argv);
+bool read_everything(int fd, uint8_t **data, size_t *size);
+
+#endif
