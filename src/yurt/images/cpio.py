@@ -49,15 +49,14 @@ def archive(members: Iterable[Member]) -> bytes:
 
     Directories a path needs are added before it. Raises ValueError for absolute, empty, dotted or repeated paths.
     """
-    out, seen, number = bytearray(), set[str](), 0
-    for member in _with_parents(members):
+    out, seen = bytearray(), set[str]()
+    for number, member in enumerate(_with_parents(members), start=1):
         path = PurePosixPath(member.path)
         if path.is_absolute() or str(path) != member.path or not path.parts or ".." in path.parts:
             raise ValueError(f"not a path for an archive: {member.path!r}")
         if member.path in seen:
             raise ValueError(f"twice in one archive: {member.path!r}")
         seen.add(member.path)
-        number += 1
         out += _entry(member, number)
     out += _entry(Member(TRAILER, 0), 0)
     out += bytes(-len(out) % ALIGNMENT)

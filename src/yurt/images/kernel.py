@@ -17,7 +17,7 @@ from pathlib import Path
 
 from yurt.errors import Exhausted, Unavailable, YurtError
 from yurt.host import proc
-from yurt.host.files import remove_tree, sync_directory, temporary_sibling, write_atomic
+from yurt.host.files import remove_tree, sync_directory, write_atomic
 from yurt.host.layout import Layout
 from yurt.host.space import check_space
 from yurt.images import cpio, modules, vmlinux

@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from yurt.host.files import lock_file
+
 
 class Locks:
     """One lock per name, as a file in `directory`. For one event loop."""
@@ -37,6 +39,22 @@ class Locks:
                 yield
             finally:
                 os.close(descriptor)
+
+    @contextlib.asynccontextmanager
+    async def tried(self, name: str) -> AsyncIterator[bool]:
+        """Hold the lock if nobody has it; else give False at once."""
+        lock = self._tasks.setdefault(name, asyncio.Lock())
+        if lock.locked():
+            yield False
+            return
+        async with lock:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = lock_file(self.directory / f"{name}.lock")
+            try:
+                yield descriptor is not None
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
 
     async def _wait(self, descriptor: int) -> None:
         """Wait in a thread; when cancelled, the thread gives the lock back as soon as it has it."""

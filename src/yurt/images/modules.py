@@ -17,37 +17,29 @@ FULL = (
 FLAVOURS: Mapping[str, tuple[str, ...]] = {"micro": MICRO, "full": FULL}
 
 # what a machine without sound, cameras, radios and laboratory buses does not miss: two thirds of the bytes
-_LEFT_OUT = tuple(
-    f"kernel/{name}/"
-    for name in (
-        "sound",
-        *(
-            f"drivers/{driver}"
-            for driver in "media infiniband iio staging comedi mtd isdn atm bluetooth edac".split()
-        ),
-        *(
-            f"drivers/{driver}"
-            for driver in "thunderbolt mmc hwmon platform nfc gnss parport leds w1 soundwire".split()
-        ),
-        *("drivers/gpu/drm/amd", "drivers/gpu/drm/i915", "drivers/gpu/drm/nouveau", "drivers/gpu/drm/radeon"),
-        *(
-            "drivers/net/wireless",
-            "drivers/net/can",
-            "drivers/net/wwan",
-            "drivers/net/arcnet",
-            "drivers/net/hamradio",
-        ),
-        *(
-            "net/bluetooth",
-            "net/mac80211",
-            "net/wireless",
-            "net/can",
-            "net/nfc",
-            "net/atm",
-            "net/ax25",
-            "net/appletalk",
-        ),
-    )
+_DRIVERS_LEFT_OUT = (
+    *(
+        "media",
+        "infiniband",
+        "iio",
+        "staging",
+        "comedi",
+        "mtd",
+        "isdn",
+        "atm",
+        "bluetooth",
+        "edac",
+        "thunderbolt",
+    ),
+    *("mmc", "hwmon", "platform", "nfc", "gnss", "parport", "leds", "w1", "soundwire"),
+    *("gpu/drm/amd", "gpu/drm/i915", "gpu/drm/nouveau", "gpu/drm/radeon"),
+    *("net/wireless", "net/can", "net/wwan", "net/arcnet", "net/hamradio"),
+)
+_NETS_LEFT_OUT = ("bluetooth", "mac80211", "wireless", "can", "nfc", "atm", "ax25", "appletalk")
+_LEFT_OUT = (
+    "kernel/sound/",
+    *(f"kernel/drivers/{name}/" for name in _DRIVERS_LEFT_OUT),
+    *(f"kernel/net/{name}/" for name in _NETS_LEFT_OUT),
 )
 _KEPT_NICS = frozenset({"intel", "realtek", "amd", "amazon", "google", "microsoft"})
 
