@@ -101,11 +101,11 @@ static bool output_on_its_way(const struct agent *a)
     return a->out.head < a->out.tail;
 }
 
-static bool finished(const struct agent *a)
+static bool finished(struct agent *a)
 {
     bool main_ended = a->main == NULL || a->main->exited;
-    if (a->ending) /* nobody has to be there to hear it */
-        return main_ended && (a->link.fd < 0 || !a->synced || a->out.head == a->out.tail || !a->link.writable);
+    if (a->ending)
+        return main_ended && shutdown_over(a);
     return a->main != NULL && main_ended && a->collected && !output_on_its_way(a);
 }
 

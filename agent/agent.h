@@ -36,7 +36,8 @@ struct agent {
     bool collected; /* a host has the main process's exit code */
     bool ending;    /* shutdown was asked for: end as soon as the host has heard */
     bool reboot;
-    struct source timer; /* only armed while a shutdown waits for the main process */
+    struct source timer;  /* armed only while a shutdown waits: for the main process, then for the host to listen */
+    bool last_call, over; /* the host is being given, has been given, a moment to take the last words */
 };
 
 /* agent.c: the loop */
@@ -63,5 +64,6 @@ bool streams_pump(struct agent *a);
 void shutdown_begin(struct agent *a, uint32_t grace_ms);
 void shutdown_request(struct agent *a, uint32_t id, const struct settings *request);
 void shutdown_pump(struct agent *a);
+bool shutdown_over(struct agent *a); /* the main process has ended; has the host heard, or had its time? */
 
 #endif

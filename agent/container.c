@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -89,13 +88,13 @@ static int make_console(char *slave, size_t size)
     return master;
 }
 
+/* As the kernel does it: the init writes to the console, but a login on it may make it its own terminal. */
 static void take_console(const char *slave)
 {
     setsid();
-    int fd = open(slave, O_RDWR);
+    int fd = open(slave, O_RDWR | O_NOCTTY);
     if (fd < 0)
         return;
-    ioctl(fd, TIOCSCTTY, 0);
     for (int i = 0; i < 3; i++)
         dup2(fd, i);
     if (fd > 2)

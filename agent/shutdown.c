@@ -11,6 +11,7 @@
 #include "agent.h"
 
 #define DEFAULT_GRACE_MS 10000
+#define LAST_CALL_MS 1000
 
 /* The file that runs as PID 1, without its directory. */
 static void name_of_init(char *name, size_t size)
@@ -57,22 +58,29 @@ static int run_tool(bool reboot)
     return 0;
 }
 
-void shutdown_begin(struct agent *a, uint32_t grace_ms)
+static void arm(struct agent *a, uint32_t after_ms)
 {
-    uint32_t grace = grace_ms ? grace_ms : DEFAULT_GRACE_MS;
-    struct itimerspec when = {.it_value = {grace / 1000, (long)(grace % 1000) * 1000000 + 1}};
-    a->ending = true;
-    if (a->main == NULL || a->main->exited || a->timer.fd >= 0)
-        return;
-    if (a->pid1)
-        kill(-1, SIGTERM);
-    else
-        program_signal(a->main, SIGTERM);
+    struct itimerspec when = {.it_value = {after_ms / 1000, (long)(after_ms % 1000) * 1000000 + 1}};
+    source_close(a->epoll, &a->timer);
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (timer >= 0 && timerfd_settime(timer, 0, &when, NULL) == 0)
         source_open(a->epoll, &a->timer, timer);
     else if (timer >= 0)
         close(timer);
+}
+
+void shutdown_begin(struct agent *a, uint32_t grace_ms)
+{
+    if (a->ending)
+        return;
+    a->ending = true;
+    if (a->main == NULL || a->main->exited)
+        return;
+    if (a->pid1)
+        kill(-1, SIGTERM);
+    else
+        program_signal(a->main, SIGTERM);
+    arm(a, grace_ms ? grace_ms : DEFAULT_GRACE_MS);
 }
 
 void shutdown_request(struct agent *a, uint32_t id, const struct settings *request)
@@ -99,8 +107,21 @@ void shutdown_pump(struct agent *a)
         return;
     }
     source_close(a->epoll, &a->timer);
-    if (a->pid1)
+    if (a->last_call)
+        a->over = true;
+    else if (a->pid1)
         kill(-1, SIGKILL);
     else if (a->main != NULL)
         program_signal(a->main, SIGKILL);
+}
+
+bool shutdown_over(struct agent *a)
+{
+    if (a->over || a->link.fd < 0 || !a->synced || a->out.head == a->out.tail)
+        return true;
+    if (!a->last_call) {
+        a->last_call = true;
+        arm(a, LAST_CALL_MS);
+    }
+    return a->timer.fd < 0;
 }
