@@ -1,0 +1,12 @@
+"""All operations of the API, in the order of the document."""
+
+from yurt.api.routes import archive, host, images, instances, operations, streams
+
+ENDPOINTS = (
+    *host.ENDPOINTS,
+    *instances.ENDPOINTS,
+    *archive.ENDPOINTS,
+    *streams.ENDPOINTS,
+    *images.ENDPOINTS,
+    *operations.ENDPOINTS,
+)
