@@ -34,7 +34,7 @@ RestartSec=1
 [Install]
 WantedBy=multi-user.target
 """
-INITTAB_LINE = f"::once:/{AGENT_PATH} --service\n"
+INITTAB_LINE = f"::once:/{AGENT_PATH} --service 2>/dev/null\n"  # where one serves already, that is no news
 
 
 def stage(tree: Path, target: Path, agent: Path, kernel: Kernel) -> None:

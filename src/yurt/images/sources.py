@@ -82,7 +82,10 @@ def _one_line(text: str) -> Iterator[dict[str, str]]:
         if found:
             options = dict(word.split("=", 1) for word in (found[1] or "").split() if "=" in word)
             yield {
-                "types": "deb", "uris": found[2], "suites": found[3], "components": found[4].strip(),
+                "types": "deb",
+                "uris": found[2],
+                "suites": found[3],
+                "components": found[4].strip(),
                 **({"signed-by": options["signed-by"]} if "signed-by" in options else {}),
             }
 

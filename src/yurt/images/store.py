@@ -11,6 +11,7 @@ Locks are always taken in this order: recipe, form, store.
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -20,7 +21,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from yurt.errors import Invalid, NotFound
+from yurt.errors import Invalid, NotFound, YurtError
 from yurt.host import proc
 from yurt.host.data import data_path
 from yurt.host.files import remove_tree, sync_directory
@@ -35,6 +36,7 @@ from yurt.model.image import Image
 from yurt.model.names import parse_name, parse_reference
 from yurt.units import parse_size
 
+log = logging.getLogger("yurt.images")
 Progress = Callable[[str, float | None], None]
 ROOTFS, ROOT_DISK, BOOT_DISK = "rootfs", "root", "disk"
 STORE_LOCK = "store"
@@ -64,13 +66,17 @@ class ImageStore:
         return self._recipes or data_path("recipes")
 
     async def list(self) -> Images:
-        """All named images, by name."""
+        """All named images that can be read, by name; `get` says what is wrong with the others."""
         return await asyncio.to_thread(self._list)
 
     def _list(self) -> Images:
-        return [
-            config.describe(self.blobs, name, found) for name, found in sorted(self.blobs.tagged().items())
-        ]
+        found = []
+        for name, named in sorted(self.blobs.tagged().items()):
+            try:
+                found.append(config.describe(self.blobs, name, named))
+            except YurtError as error:
+                log.warning("image %s cannot be read: %s", name, error)
+        return found
 
     async def get(self, reference: str) -> Image:
         """Return one image by name. Raises NotFound, with a hint that names the way to get it."""
@@ -138,9 +144,12 @@ class ImageStore:
 
     async def delete(self, reference: str) -> None:
         """Take an image's name away; its data goes with the next `prune` that finds nobody using it."""
-        image = await self.get(reference)
+        name = parse_reference(reference)
         async with self._locks.held(STORE_LOCK):
-            await asyncio.to_thread(self.blobs.untag, image.reference)
+            found = await asyncio.to_thread(self.blobs.tagged)
+            if name not in found:
+                raise NotFound(kind="image", name=reference, hint=self._hint(name, sorted(found)))
+            await asyncio.to_thread(self.blobs.untag, name)
 
     async def prune(self, *, dry_run: bool, used: Collection[str] = ()) -> prune.PruneReport:
         """Remove blobs and forms that no name and no path in `used` stands for, and what killed builds left.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from yurt.errors import Invalid, ToolFailed
 from yurt.host import proc
-from yurt.host.files import sync_directory, temporary_sibling
+from yurt.host.files import remove_tree, sync_directory, temporary_sibling
 from yurt.model.image import DiskFormat
 from yurt.storage import gpt
 
@@ -101,25 +101,35 @@ def _virtual_size(path: Path, form: DiskFormat) -> int:
 async def grow_gpt(overlay: Path, new_size: int, old_size: int) -> None:
     """Let the last partition on an unused overlay of `new_size` bytes reach its end; its base has `old_size` bytes.
 
-    Safe to repeat only on a fresh overlay. Raises Invalid when the base's partition table cannot be enlarged.
+    For a fresh overlay: what is on it must still be what is on its base. Raises Invalid when the base's partition table cannot be enlarged.
     """
     scratch = overlay.with_name(f".{overlay.name}.gpt")
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    head, piece = scratch / "head", scratch / "piece"
+    await asyncio.to_thread(_fresh, scratch)
     try:
+        head = scratch / "head"
         count = gpt.HEAD_BYTES // gpt.SECTOR
         words = ["-f", "qcow2", "-O", "raw", f"bs={gpt.SECTOR}", f"count={count}"]
         await proc.run(["qemu-img", "dd", *words, f"if={overlay}", f"of={head}"], timeout_s=60)
-        for write in gpt.enlarge(head.read_bytes(), old_size, new_size):
-            piece.write_bytes(write.data)
-            command = f'write -s "{piece.name}" {write.offset} {len(write.data)}'
-            argv = ["qemu-io", "-f", "qcow2", "-c", command, str(overlay.absolute())]
-            done = await proc.run(argv, timeout_s=60, cwd=scratch)
-            if b"wrote" not in done.stdout:  # qemu-io ends with 0 whatever its commands did
-                raise ToolFailed(
-                    argv=tuple(argv), status="no write", stderr=done.stderr.decode(errors="replace")
-                )
+        writes = gpt.enlarge(await asyncio.to_thread(head.read_bytes), old_size, new_size)
+        if writes:
+            await _apply(overlay, writes, scratch)
     finally:
-        for path in (head, piece):
-            path.unlink(missing_ok=True)
-        scratch.rmdir()
+        await asyncio.to_thread(remove_tree, scratch)
+
+
+def _fresh(scratch: Path) -> None:
+    remove_tree(scratch)
+    scratch.mkdir(mode=0o700)
+
+
+async def _apply(overlay: Path, writes: tuple[gpt.Write, ...], scratch: Path) -> None:
+    argv = ["qemu-io", "-f", "qcow2"]
+    for number, write in enumerate(writes):
+        (scratch / str(number)).write_bytes(write.data)
+        argv += ["-c", f"write -s {number} {write.offset} {len(write.data)}"]
+    argv.append(str(overlay.absolute()))
+    done = await proc.run(argv, timeout_s=60, cwd=scratch)
+    if done.stdout.count(b"wrote ") != len(writes):  # its status does not tell of every failed command
+        raise ToolFailed(
+            argv=tuple(argv), status="not all written", stderr=done.stderr.decode(errors="replace")
+        )
