@@ -8,7 +8,6 @@ import socket
 import struct
 from typing import Any
 
-import h11
 import msgspec
 import websockets.http11
 from uvicorn.config import Config
@@ -56,7 +55,7 @@ class HttpProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, Invalid(msg, hint="see GET /v1/openapi.json"))
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+    def handle_websocket_upgrade(self, event: Any) -> None:  # Any: an h11.Request
         if len(event.headers) > MAX_UPGRADE_HEADERS:
             self._refuse(400, Invalid(f"more than {MAX_UPGRADE_HEADERS} headers"))
         else:
