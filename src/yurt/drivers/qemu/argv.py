@@ -158,7 +158,10 @@ def console_args(descriptor: int) -> list[str]:
 
 
 def kernel_args(machine: MachineSpec) -> list[str]:
-    """Direct boot. Kernel and initrd come as descriptors, so that no directory has to be open to QEMU's user."""
+    """Direct boot. Kernel and initrd come as descriptors, so that no directory has to be open to QEMU's user.
+
+    QEMU opens them anew through /proc, so the files themselves must be readable to that user.
+    """
     return [
         "-kernel",
         f"/proc/self/fd/{machine.descriptors.kernel}",

@@ -4,6 +4,7 @@ A run directory is enough to find a machine again, so every method also works in
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from yurt.drivers.base import Attachments, Capabilities, DriverEvent, Launched, 
 from yurt.drivers.qemu import process as qemu
 from yurt.drivers.qemu.console import SocketConsole
 from yurt.drivers.qemu.machine import Machine
-from yurt.errors import Invalid, NotFound, Timeout, Unsupported
+from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
 from yurt.host.usage import process_usage
 from yurt.model.host import HostFacts
@@ -72,7 +73,7 @@ class QemuDriver:
         self.check_attachments(attachments)
         async with self._lock(run_dir):
             if await self._find(run_dir) is not None:
-                raise Invalid("this instance's machine runs already")
+                raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
             await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
             try:
                 started = await asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
@@ -93,11 +94,17 @@ class QemuDriver:
         return Observed(phase=phase, reason=reason, pid=None if machine.ended else machine.process.pid)
 
     async def stop(self, run_dir: Path, *, timeout_s: float) -> None:
-        """Press the power button and return when QEMU has ended. Raises Timeout; the guest then runs on."""
-        machine = await self._get(run_dir)
+        """Press the power button and return when QEMU has ended, at once when none runs.
+
+        Raises Timeout; the guest then runs on.
+        """
+        async with self._lock(run_dir):
+            machine = await self._find(run_dir)
+        if machine is None:
+            return
         try:
             async with asyncio.timeout(timeout_s):
-                if not machine.ended:
+                with contextlib.suppress(Unavailable):  # it may be ending right now
                     await machine.qmp().power_button()
                 await machine.wait()
         except TimeoutError as error:

@@ -6,7 +6,7 @@ from yurt.errors import Invalid
 from yurt.model.instance import MIB, Kind
 
 
-class QemuFull(QemuDriver):
+class FullDriver(QemuDriver):
     """Driver for the kind `vm`."""
 
     name = "qemu-full"

@@ -10,7 +10,7 @@ from yurt.errors import Invalid
 from yurt.model.instance import MIB, Kind
 
 
-class QemuMicro(QemuDriver):
+class MicroDriver(QemuDriver):
     """Driver for the kind `microvm`."""
 
     name = "qemu-micro"

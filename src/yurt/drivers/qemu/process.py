@@ -16,7 +16,6 @@ import msgspec
 from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
 from yurt.drivers.qemu import argv as command
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
-from yurt.drivers.qemu.initrd import open_initrd
 from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import Invalid, ToolFailed, Unavailable
 from yurt.host import layout, proc
@@ -69,15 +68,13 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
         def listen(name: str) -> int:
             return stack.enter_context(bind_socket(attachments.run_dir / name)).fileno()
 
-        def opened(descriptor: int) -> int:
-            stack.callback(os.close, descriptor)
-            return descriptor
-
         def open_file(path: Path, flags: int) -> int:
             try:
-                return opened(os.open(path, flags | os.O_CLOEXEC))
+                descriptor = os.open(path, flags | os.O_CLOEXEC)
             except OSError as error:
                 raise Unavailable(f"cannot open `{path}`: {error.strerror}") from error
+            stack.callback(os.close, descriptor)
+            return descriptor
 
         disk, kernel = attachments.disk, attachments.kernel
         if disk is None:
@@ -89,7 +86,7 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
             disk=open_file(disk.path, os.O_RDWR),
             base=-1 if disk.base is None else open_file(disk.base, os.O_RDONLY),
             kernel=-1 if kernel is None else open_file(kernel.kernel, os.O_RDONLY),
-            initrd=-1 if kernel is None else opened(open_initrd(kernel.initrd, attachments.config)),
+            initrd=-1 if kernel is None else open_file(kernel.initrd, os.O_RDONLY),
         )
 
 
