@@ -78,21 +78,6 @@ static void read_signals(struct agent *a)
         reap(a);
 }
 
-/* A main process that could not be started has ended, in the way a shell would say it. */
-static void note_failed_main(struct agent *a)
-{
-    struct program *p = a->main;
-    static const char head[] = "yurt: ";
-    if (p == NULL || !p->failed || p->started)
-        return;
-    p->started = p->exited = true;
-    p->code = p->failure.code == E_NOT_FOUND ? 127 : 126;
-    struct ring *r = &p->output[p->tty ? 0 : 1];
-    ring_put(r, (const uint8_t *)head, sizeof head - 1);
-    ring_put(r, (const uint8_t *)p->failure.text, strlen(p->failure.text));
-    ring_put(r, (const uint8_t *)"\r\n" + (p->tty ? 0 : 1), p->tty ? 2 : 1);
-}
-
 static bool output_on_its_way(const struct agent *a)
 {
     for (int i = 0; i < MAX_STREAMS; i++)
@@ -115,12 +100,9 @@ int agent_serve(struct agent *a)
         read_signals(a);
         shutdown_pump(a);
         accept_host(a);
-        note_failed_main(a);
         link_pump(a);
         if (a->listener.readable && a->link.fd < 0 && a->listener.fd >= 0)
             continue; /* the last host has gone and the next one waits already */
-        if (a->main != NULL && a->main->failed && !a->main->started)
-            continue;
         if (finished(a))
             return a->main != NULL ? a->main->code : 0;
         source_wait(a->epoll, -1);

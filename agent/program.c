@@ -52,6 +52,18 @@ static bool would_block(struct source *s)
     return errno == EAGAIN || errno == EINTR;
 }
 
+/* A main process that could not be started has ended, in the way a shell would say it. */
+static void end_unstarted(struct program *p)
+{
+    static const char head[] = "yurt: ", tail[] = "\r\n";
+    struct ring *r = &p->output[p->tty ? 0 : 1];
+    p->exited = true;
+    p->code = p->failure.code == E_NOT_FOUND ? 127 : 126;
+    ring_put(r, (const uint8_t *)head, sizeof head - 1);
+    ring_put(r, (const uint8_t *)p->failure.text, strlen(p->failure.text));
+    ring_put(r, (const uint8_t *)tail + (p->tty ? 0 : 1), p->tty ? 2 : 1);
+}
+
 static bool pump_status(int epoll, struct program *p)
 {
     if (p->status.fd < 0 || !p->status.readable)
@@ -61,7 +73,9 @@ static bool pump_status(int epoll, struct program *p)
         return false;
     p->failed = got == sizeof p->failure;
     p->failure.text[sizeof p->failure.text - 1] = 0;
-    p->started = !p->failed;
+    p->started = !p->failed || p->keep;
+    if (p->failed && p->keep)
+        end_unstarted(p);
     source_close(epoll, &p->status);
     return true;
 }

@@ -124,6 +124,19 @@ static bool send_end(struct agent *a, struct stream *s, int channel)
     return s->ended[channel];
 }
 
+/* The main process's end is told once its output is known to have been read, so that none of it can be lost. */
+static bool may_tell_exit(const struct stream *s)
+{
+    const struct program *p = s->program;
+    if (!s->opened || !p->exited || p->status.fd >= 0)
+        return false;
+    if (s->kind == K_WAIT)
+        return true;
+    if (s->kind == K_ATTACH && (ring_used(&p->output[0]) > 0 || ring_used(&p->output[1]) > 0))
+        return false;
+    return s->ended[0] && s->ended[1];
+}
+
 /* The last frame of a stream: how its program ended, or why it never began. */
 static bool send_last(struct agent *a, struct stream *s)
 {
@@ -133,7 +146,7 @@ static bool send_last(struct agent *a, struct stream *s)
         return false;
     if (p->failed && owns_program(s)) {
         stream_fail(a, s->id, (enum error_code)p->failure.code, p->failure.text);
-    } else if (s->opened && p->exited && p->status.fd < 0 && (s->kind == K_WAIT || (s->ended[0] && s->ended[1]))) {
+    } else if (may_tell_exit(s)) {
         put_u32(payload, (uint32_t)p->code);
         outbox_frame(&a->out, T_EXIT, s->id, payload, sizeof payload, NULL, 0);
     } else {
@@ -149,7 +162,7 @@ static bool pump_one(struct agent *a, struct stream *s)
     bool moved = false;
     if (outbox_room(&a->out) < CONTROL_ROOM / 2)
         return false;
-    if (!s->opened && (p->started || (!owns_program(s) && p->failed)))
+    if (!s->opened && p->started)
         moved = send_opened(a, s);
     if (s->opened && s->kind != K_WAIT) {
         moved = grant_input(a, s) || moved;

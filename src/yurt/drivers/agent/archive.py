@@ -99,7 +99,7 @@ class EntryReader:
             max(name_size, target_size) > MAX_NAME
             or zero
             or mtime_ns >= 10**9
-            or kind not in b"fdloe"
+            or kind not in b"fdlhoe"
             or mode > 0o7777
         ):
             raise GuestMisbehaved(what="a malformed archive entry")

@@ -23,6 +23,7 @@ from yurt.model.process import ExecRequest, FileStat
 
 MAX_STREAMS = 64
 _BACKLOG_LIMIT = 1 << 20
+_LAST_WORDS_S = 1.0
 
 
 class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,12 @@ class AgentClient:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._end(AgentGone("the connection to the guest's agent was closed"))
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                with contextlib.suppress(OSError):
+                    await self._writer.wait_closed()
+        except TimeoutError:  # the guest does not take what is left
+            self._writer.transport.abort()
 
     async def _ask(self, kind: StreamKind, body: bytes) -> bytes:
         stream = await self._open(kind, body)
@@ -239,7 +246,10 @@ class AgentClient:
         if self._ended is not None:
             return
         self._ended = error
-        self._writer.close()
+        if isinstance(error, GuestMisbehaved):
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
         for stream in list(self._streams.values()):
             stream.fail(error)
         if not self._info.done():

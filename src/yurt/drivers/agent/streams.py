@@ -117,18 +117,19 @@ class Stream:
                 return None
             await self._wait_for_news()
         channel, data = self._output.popleft()
-        self._confirm(channel, len(data))
+        self._unconfirmed[channel] += len(data)
+        self._confirm()
         return channel, data
 
-    def _confirm(self, channel: int, count: int) -> None:
+    def _confirm(self) -> None:
         """Tell the agent what was read: at once when nothing is left, else a quarter of the window at a time."""
-        self._unconfirmed[channel] += count
-        if self.finished or (self._output and self._unconfirmed[channel] < WINDOW // 4):
-            return
-        grant, self._unconfirmed[channel] = self._unconfirmed[channel], 0
-        self._granted[channel] += grant
-        with contextlib.suppress(Unavailable):
-            self._send_soon(wire.encode_credit(self.id, channel, grant))
+        for channel, count in self._unconfirmed.items():
+            if count == 0 or self.finished or (self._output and count < WINDOW // 4):
+                continue
+            self._unconfirmed[channel] = 0
+            self._granted[channel] += count
+            with contextlib.suppress(Unavailable):
+                self._send_soon(wire.encode_credit(self.id, channel, count))
 
     async def write(self, data: bytes) -> None:
         """Send input, as far as the agent has given credit for it."""
