@@ -5,7 +5,9 @@ from yurt.cli.arguments import Command, Option, Positional
 KINDS = ("microvm", "container", "vm")
 JSON = Option("json", "print JSON")
 QUIET = Option("quiet", "print only the name", short="q")
-LABEL = Option("label", "only instances with this label; may be given again", short="l", value="K=V", repeat=True)
+LABEL = Option(
+    "label", "only instances with this label; may be given again", short="l", value="K=V", repeat=True
+)
 FORCE = Option("force", "do not ask the guest first", short="f")
 DETACH = Option("detach", "do not wait for the end", short="d")
 NAME = Positional("NAME", "the instance", complete="instance")
@@ -23,13 +25,20 @@ SHAPE = (
     Option("workdir", "directory that the command runs in", short="w", value="PATH"),
     Option("user", "user that the command runs as", short="u", value="USER"),
     Option("label", "attach a label; may be given again", short="l", value="K=V", repeat=True),
-    Option("network", "`user`: reach out through the host; `none`: no network", value="MODE", choices=("user", "none")),
+    Option(
+        "network",
+        "`user`: reach out through the host; `none`: no network",
+        value="MODE",
+        choices=("user", "none"),
+    ),
     Option("accel", "how a VM's CPUs run (default: measured)", value="ACCEL", choices=("auto", "kvm", "tcg")),
     Option("init", "start the image's own init, also when `--rm` comes with a command"),
     Option("no-init", "run the command as the guest's only program, without the image's init"),
 )
 STREAMS = (
-    Option("interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"),
+    Option(
+        "interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"
+    ),
     Option("tty", "give the program a terminal (default: when input and output are terminals)", short="t"),
     Option("no-tty", "give the program no terminal", short="T"),
     Option("no-stdin", "do not read standard input", short="n"),
@@ -80,12 +89,24 @@ COMMANDS = (
         positionals=(NAMES,),
         details="Ctrl-C detaches: the guests go on shutting down.",
     ),
-    Command("kill", "lifecycle", "end instances at once, like pulling the plug", options=(LABEL, DETACH), positionals=(NAMES,)),
     Command(
-        "restart", "lifecycle", "stop and start instances", options=(LABEL, TIMEOUT, FORCE, DETACH), positionals=(NAMES,)
+        "kill",
+        "lifecycle",
+        "end instances at once, like pulling the plug",
+        options=(LABEL, DETACH),
+        positionals=(NAMES,),
+    ),
+    Command(
+        "restart",
+        "lifecycle",
+        "stop and start instances",
+        options=(LABEL, TIMEOUT, FORCE, DETACH),
+        positionals=(NAMES,),
     ),
     Command("pause", "lifecycle", "freeze running instances", options=(LABEL, DETACH), positionals=(NAMES,)),
-    Command("resume", "lifecycle", "let paused instances run on", options=(LABEL, DETACH), positionals=(NAMES,)),
+    Command(
+        "resume", "lifecycle", "let paused instances run on", options=(LABEL, DETACH), positionals=(NAMES,)
+    ),
     Command(
         "delete",
         "lifecycle",
@@ -111,7 +132,7 @@ COMMANDS = (
         details="Options are read up to the first word of COMMAND or `--`. Streams, signals and the exit code are passed "
         "on. Without a terminal, Ctrl-\\ ends yurt itself and the program gets a hang-up.",
     ),
-    Command("shell", "execute", "open a login shell in an instance", options=EXEC[2:], positionals=(NAME,)),
+    Command("shell", "execute", "open a login shell in an instance", options=EXEC, positionals=(NAME,)),
     Command(
         "console",
         "console",
@@ -148,7 +169,9 @@ COMMANDS = (
         "watch",
         "wait until an instance is ready or has ended",
         options=(
-            Option("for", "what to wait for (default: agent)", value="WHAT", choices=("running", "agent", "exit")),
+            Option(
+                "for", "what to wait for (default: agent)", value="WHAT", choices=("running", "agent", "exit")
+            ),
             Option("timeout", "how long (default: 5m)", value="TIME"),
         ),
         positionals=(NAME,),
@@ -158,7 +181,10 @@ COMMANDS = (
         "events",
         "watch",
         "follow what happens",
-        options=(Option("since", "begin at this event number", value="NUMBER"), Option("json", "one JSON object a line")),
+        options=(
+            Option("since", "begin at this event number", value="NUMBER"),
+            Option("json", "one JSON object a line"),
+        ),
     ),
     Command(
         "top",
@@ -184,7 +210,9 @@ COMMANDS = (
         options=(DETACH,),
         details="Ctrl-C cancels and undoes.",
     ),
-    Command("image info", "image", "show everything about an image", options=(JSON,), positionals=(REFERENCE,)),
+    Command(
+        "image info", "image", "show everything about an image", options=(JSON,), positionals=(REFERENCE,)
+    ),
     Command(
         "image delete",
         "image",

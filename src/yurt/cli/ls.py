@@ -40,5 +40,7 @@ def main(arguments: Arguments) -> int:
         write("".join(f"{safe(instance.get('name'))}\n" for instance in instances))
     else:
         now = time.time()
-        print_table(HEADS, [row(instance, now) for instance in instances], right=frozenset(("CPUS", "MEMORY")))
+        print_table(
+            HEADS, [row(instance, now) for instance in instances], right=frozenset(("CPUS", "MEMORY"))
+        )
     return 0

@@ -41,8 +41,9 @@ def main(argv: "list[str]") -> int:
     except BrokenPipeError:
         _silence()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
+    except KeyboardInterrupt as interrupt:
+        if type(interrupt) is KeyboardInterrupt:  # a subclass has said what it did
+            sys.stderr.write("\n")
         return INTERRUPTED
     except YurtError as error:
         return report(error, debug=debug)
@@ -84,7 +85,10 @@ def _unknown(words: "list[str]") -> Invalid:
 
     group = [command.name for command in COMMANDS if command.name.startswith(words[0] + " ")]
     if group:
-        return Invalid(f"`yurt {safe(words[0])}` needs one more word", hint="one of " + ", ".join(f"`yurt {name}`" for name in group))
+        return Invalid(
+            f"`yurt {safe(words[0])}` needs one more word",
+            hint="one of " + ", ".join(f"`yurt {name}`" for name in group),
+        )
     known = [command.name for command in COMMANDS]
     near = suggestion(" ".join(words[:2]), known) or suggestion(words[0], [name.split()[0] for name in known])
     hint = f"did you mean `yurt {near}`?" if near else "see `yurt --help`"

@@ -29,7 +29,11 @@ def safe(text: object) -> str:
 def colours(stream: object = None) -> bool:
     """Whether to colour: only on a terminal, and never under NO_COLOR or a dumb terminal."""
     descriptor = 1 if stream is None else 2
-    return os.isatty(descriptor) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
+    return (
+        os.isatty(descriptor)
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "") not in ("", "dumb")
+    )
 
 
 def terminal_width(descriptor: int = 1) -> "int | None":
@@ -71,7 +75,10 @@ def render_table(
     colour: bool = False,
 ) -> str:
     """Aligned columns, two spaces apart, each cell made safe. With `width` the widest columns are shortened to fit."""
-    cells = [list(heads), *([safe("-" if cell is None or cell == "" else cell) for cell in row] for row in rows)]
+    cells = [
+        list(heads),
+        *([safe("-" if cell is None or cell == "" else cell) for cell in row] for row in rows),
+    ]
     widths = [max(width_of(row[i]) for row in cells) for i in range(len(heads))]
     if width is not None:
         while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 8:
@@ -90,7 +97,9 @@ def render_table(
     return "\n".join(lines) + "\n"
 
 
-def print_table(heads: "Sequence[str]", rows: "Sequence[Sequence[object]]", *, right: "frozenset[str]" = frozenset()) -> None:
+def print_table(
+    heads: "Sequence[str]", rows: "Sequence[Sequence[object]]", *, right: "frozenset[str]" = frozenset()
+) -> None:
     """Print a table on stdout; when there are no rows, only its head."""
     write(render_table(heads, rows, width=terminal_width(), right=right, colour=colours()))
 
@@ -99,7 +108,12 @@ def print_fields(fields: "Mapping[str, object]") -> None:
     """Print `name  value` lines."""
     wide = max((len(name) for name in fields), default=0)
     bold, off = (BOLD, OFF) if colours() else ("", "")
-    write("".join(f"{bold}{name:<{wide}}{off}  {safe('-' if value in (None, '') else value)}\n" for name, value in fields.items()))
+    write(
+        "".join(
+            f"{bold}{name:<{wide}}{off}  {safe('-' if value in (None, '') else value)}\n"
+            for name, value in fields.items()
+        )
+    )
 
 
 def print_json(value: object) -> None:

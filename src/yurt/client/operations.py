@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ENDED = ("done", "failed", "cancelled")
 LONG_S = 300.0
+EVENTS_LOST = 4000  # close code of the event stream
 
 
 def as_document(value: object) -> "dict[str, object]":
@@ -39,7 +40,9 @@ def failure_of(operation: "dict[str, object]") -> "YurtError | None":
     if isinstance(error, dict):
         return from_document(error)
     if operation.get("status") in ("failed", "cancelled"):
-        return Unavailable(f"the operation {operation['status']}".replace("operation cancelled", "operation was cancelled"))
+        return Unavailable(
+            f"the operation {operation['status']}".replace("operation cancelled", "operation was cancelled")
+        )
     return None
 
 
@@ -61,6 +64,18 @@ def follow(
     tick_s: "float | None" = None,
 ) -> "dict[str, object]":
     """Return the operation when it has ended; calls `on_change` at each piece of news, and every `tick_s` seconds."""
+    operation: dict[str, object] = {}
+    while not ended(operation):  # once, unless the daemon had to drop events for a client that was held up
+        operation = _follow_once(transport, operation_id, on_change, tick_s)
+    return operation
+
+
+def _follow_once(
+    transport: "Transport",
+    operation_id: str,
+    on_change: "Callable[[dict[str, object]], None]",
+    tick_s: "float | None",
+) -> "dict[str, object]":
     socket = transport.websocket(requests.events())
     try:
         # asked for after the subscription, so that no end can fall between the two
@@ -68,15 +83,20 @@ def follow(
         on_change(operation)
         while not ended(operation):
             message = socket.receive(tick_s)
-            if message is None:
-                if socket.ended:
-                    raise socket.closed_error()
-            elif (news := _news(message[1], operation_id)) is None:
+            if message is None and socket.ended:
+                if socket.close_code == EVENTS_LOST:
+                    return operation
+                raise socket.closed_error()
+            news = None if message is None else _news(message[1], operation_id)
+            if message is not None and news is None:
                 continue
-            elif news.get("status") in ENDED:
+            if news is not None and news.get("status") in ENDED:
                 operation = as_document(transport.call(requests.get_operation(operation_id)))
-            else:
-                operation = {**operation, **{key: news[key] for key in ("status", "step", "fraction") if key in news}}
+            elif news is not None:
+                operation = {
+                    **operation,
+                    **{key: news[key] for key in ("status", "step", "fraction") if key in news},
+                }
             on_change(operation)
         return operation
     finally:

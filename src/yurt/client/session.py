@@ -31,7 +31,11 @@ def exit_code_of(status: bytes) -> int:
     details = document.get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
     for cause in causes if isinstance(causes, list) else []:
-        if isinstance(cause, dict) and cause.get("reason") == "ExitCode" and str(cause.get("message")).isdecimal():
+        if (
+            isinstance(cause, dict)
+            and cause.get("reason") == "ExitCode"
+            and str(cause.get("message")).isdecimal()
+        ):
             return int(str(cause["message"])) & 255
     raise _error_of(document, details)
 
@@ -43,7 +47,9 @@ def _error_of(document: "dict[str, object]", details: object) -> YurtError:
     if isinstance(error, dict):
         return from_document({"message": document.get("message", ""), **error})
     reason = str(document.get("reason", ""))
-    return from_document({"code": reason, "message": str(document.get("message") or reason or "the program failed")})
+    return from_document(
+        {"code": reason, "message": str(document.get("message") or reason or "the program failed")}
+    )
 
 
 class Session:

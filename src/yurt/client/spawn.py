@@ -53,7 +53,9 @@ def start_daemon(
         try:
             os.makedirs(path, 0o700, exist_ok=True)  # noqa: PTH103
         except OSError as error:
-            raise Denied(f"cannot make `{path}`: {error.strerror}", hint="run yurt as root, or set YURT_HOME") from error
+            raise Denied(
+                f"cannot make `{path}`: {error.strerror}", hint="run yurt as root, or set YURT_HOME"
+            ) from error
     lock = os.open(f"{run}/start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -81,8 +83,7 @@ def _launch(log: int, notice: "Callable[[str], None] | None") -> None:
         (os.POSIX_SPAWN_DUP2, log, 2),
         (os.POSIX_SPAWN_DUP2, writing, READY_FD),
     ]
-    if writing == READY_FD:  # dup2 onto itself would leave it closed on exec
-        os.set_inheritable(writing, True)
+    # glibc's spawn makes a descriptor that is duplicated onto itself inheritable, as POSIX asks
     try:
         os.posix_spawn(argv[0], argv, daemon_environment(dict(os.environ)), file_actions=actions, setsid=True)
     finally:
@@ -118,3 +119,7 @@ def _last_words(log: int, start: int, state: str) -> str:
     return f"its last words were: {lines[-1][:300]}; {where}" if lines else where
 
 
+def become_daemon(*arguments: str) -> None:
+    """Turn this process into the daemon, in the foreground. Returns only by raising."""
+    argv = daemon_argv(*arguments)
+    os.execve(argv[0], argv, daemon_environment(dict(os.environ)))

@@ -33,7 +33,9 @@ def socket_path(environ: "dict[str, str] | None" = None) -> str:
 
 def nonsense(what: str) -> Unavailable:
     """The error for an answer that no yurtd gives."""
-    return Unavailable(f"the answer on yurt's socket makes no sense: {what}", hint="see who listens there: `ss -xlp`")
+    return Unavailable(
+        f"the answer on yurt's socket makes no sense: {what}", hint="see who listens there: `ss -xlp`"
+    )
 
 
 class Connection:
@@ -90,7 +92,9 @@ class Connection:
 
 def lost() -> Unavailable:
     """The error for a connection that ends in the middle."""
-    return Unavailable("lost the connection to yurtd", hint="it may have been stopped; the next command starts it again")
+    return Unavailable(
+        "lost the connection to yurtd", hint="it may have been stopped; the next command starts it again"
+    )
 
 
 def parse_head(raw: bytes) -> "tuple[int, dict[str, str]]":
@@ -200,7 +204,11 @@ class Transport:
     """
 
     def __init__(
-        self, path: "str | None" = None, *, start: "bool | None" = None, notice: "Callable[[str], None] | None" = None
+        self,
+        path: "str | None" = None,
+        *,
+        start: "bool | None" = None,
+        notice: "Callable[[str], None] | None" = None,
     ) -> None:
         self.path = path or socket_path()
         # a socket named by hand belongs to a daemon that somebody else looks after
@@ -217,7 +225,9 @@ class Transport:
             if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
                 return None
             if error.errno in (errno.EACCES, errno.EPERM):
-                raise Denied(f"yurt's socket `{self.path}` belongs to another user", hint="try again with sudo") from error
+                raise Denied(
+                    f"yurt's socket `{self.path}` belongs to another user", hint="try again with sudo"
+                ) from error
             raise Unavailable(f"cannot reach yurtd at `{self.path}`: {error.strerror or error}") from error
         return sock
 
@@ -251,7 +261,7 @@ class Transport:
             try:
                 connection.socket.sendall(encode(request))
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the server may have answered before it hung up
+                return self._answer(connection)  # it may have said why before it hung up
             return self._answer(connection)
         except BaseException:
             connection.close()

@@ -94,7 +94,12 @@ class FrameParser:
 
 def handshake(request: Request, key: str) -> bytes:
     """The upgrade request."""
-    extra = ["Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
+    extra = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+    ]
     if request.protocol:
         extra.append(f"Sec-WebSocket-Protocol: {request.protocol}")
     return encode(request, *extra)
@@ -250,5 +255,3 @@ class WebSocket:
             self._send(CLOSE, (1000).to_bytes(2, "big"))
         self._closing = self.ended = True
         self._socket.close()
-
-

@@ -1,0 +1,76 @@
+"""`yurt info`: everything about one instance."""
+
+import time
+
+from yurt.cli.arguments import Arguments
+from yurt.cli.local import connect
+from yurt.cli.output import print_fields, print_json
+from yurt.client import requests
+from yurt.client.operations import as_document
+from yurt.units import format_duration, format_size
+
+
+def moment(seconds: object) -> str:
+    """A time as people write it, in the local zone."""
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < 1 << 40:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def size(value: object) -> str:
+    return format_size(value) if isinstance(value, int) and value > 0 else ""
+
+
+def words(value: object) -> str:
+    """A command as one line."""
+    from shlex import join
+
+    return join(str(word) for word in value) if isinstance(value, list) else ""
+
+
+def pairs(value: object) -> str:
+    return " ".join(f"{key}={text}" for key, text in value.items()) if isinstance(value, dict) else ""
+
+
+def fields(instance: "dict[str, object]") -> "dict[str, object]":
+    """What is shown of an instance, by title."""
+    spec = instance.get("spec")
+    spec = spec if isinstance(spec, dict) else {}
+    started = instance.get("started_at")
+    up = ""
+    if isinstance(started, (int, float)) and instance.get("phase") in ("running", "paused", "stopping"):
+        up = f", {format_duration(max(0.0, time.time() - started))} ago"
+    shown = {
+        "name": instance.get("name"),
+        "id": instance.get("id"),
+        "kind": spec.get("kind"),
+        "phase": instance.get("phase"),
+        "reason": instance.get("reason"),
+        "image": spec.get("image"),
+        "cpus": spec.get("cpus"),
+        "memory": size(spec.get("memory_bytes")),
+        "disk": size(spec.get("disk_bytes")),
+        "network": spec.get("network"),
+        "accelerator": instance.get("accelerator"),
+        "agent": "answers" if instance.get("agent") else "",
+        "pid": instance.get("pid"),
+        "labels": pairs(spec.get("labels")),
+        "init": spec.get("init"),
+        "command": words(spec.get("command")),
+        "created": moment(instance.get("created_at")),
+        "started": moment(started) + up if started else "",
+        "stopped": moment(instance.get("stopped_at")),
+        "exit code": instance.get("exit_code"),
+        "operation": instance.get("operation"),
+        "deleted at its end": "yes" if spec.get("ephemeral") else "",
+    }
+    return {key: value for key, value in shown.items() if value not in (None, "")}
+
+
+def main(arguments: Arguments) -> int:
+    instance = as_document(connect().call(requests.get_instance(arguments.word("NAME"))))
+    if arguments.flag("json"):
+        print_json(instance)
+    else:
+        print_fields(fields(instance))
+    return 0
