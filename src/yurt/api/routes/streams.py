@@ -213,7 +213,7 @@ async def _console_input(socket: WebSocket, console: ConsoleFace) -> None:
         message = await _receive(socket)
         if data := message.get("bytes"):
             await console.write(data)
-        elif text := message.get("text"):
+        elif (text := message.get("text")) is not None:
             try:
                 control = msgspec.json.decode(text, type=ConsoleControl)
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
