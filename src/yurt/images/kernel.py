@@ -19,7 +19,7 @@ from yurt.errors import Exhausted, Unavailable, YurtError
 from yurt.host import proc
 from yurt.host.files import remove_tree, sync_directory, write_atomic
 from yurt.host.layout import Layout
-from yurt.host.space import check_space
+from yurt.host.space import check_space, full_disk_told
 from yurt.images import cpio, modules, vmlinux
 from yurt.images.locks import Locks
 
@@ -111,9 +111,10 @@ class KernelStore:
             await asyncio.to_thread(remove_tree, work)
             work.mkdir(mode=0o700)
             try:
-                progress("finding the guest kernel", None)
-                package = await _download(flavour, work, progress)
-                return await self._unpack(package, work, progress)
+                with full_disk_told(self.root, "fetching the guest kernel"):
+                    progress("finding the guest kernel", None)
+                    package = await _download(flavour, work, progress)
+                    return await self._unpack(package, work, progress)
             finally:
                 await asyncio.to_thread(remove_tree, work)
 

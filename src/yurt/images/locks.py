@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,10 +58,22 @@ class Locks:
                     os.close(descriptor)
 
     async def _wait(self, descriptor: int) -> None:
-        """Wait in a thread; when cancelled, the thread gives the lock back as soon as it has it."""
-        waiting = asyncio.ensure_future(asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX))
-        try:
-            await asyncio.shield(waiting)
-        except BaseException:
-            waiting.add_done_callback(lambda _: os.close(descriptor))
-            raise
+        """Wait in a thread of its own, which keeps nobody from exiting; when cancelled, the lock goes back once it comes."""
+        loop = asyncio.get_running_loop()
+        got: asyncio.Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if got.cancelled():
+                os.close(descriptor)
+            else:
+                got.set_result(None)
+
+        def wait() -> None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:  # the loop has ended meanwhile
+                os.close(descriptor)
+
+        threading.Thread(target=wait, name=f"lock {self.directory}", daemon=True).start()
+        await got

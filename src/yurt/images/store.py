@@ -26,7 +26,7 @@ from yurt.host import proc
 from yurt.host.data import data_path
 from yurt.host.files import remove_tree, sync_directory
 from yurt.host.layout import Layout
-from yurt.host.space import check_space
+from yurt.host.space import check_space, full_disk_told
 from yurt.images import blobs, config, forms, prune, recipes, unpack
 from yurt.images.forms import DEFAULT_DISK_BYTES
 from yurt.images.kernel import Kernel, KernelStore
@@ -112,12 +112,13 @@ class ImageStore:
             work = self.forms / f"{BUILD_PREFIX}{recipe}"
             await asyncio.to_thread(_fresh, work)
             try:
-                tree = work / ROOTFS
-                await recipes.build_tree(wanted, folder / name / "files", tree, work, progress)
-                progress("packing the image", recipes.TREE_SHARE)
-                layer, diff_id = await unpack.pack(tree, work)
-                await _write_through(tree)
-                return await self._publish(recipe, wanted, tree, layer, diff_id)
+                with full_disk_told(self.forms, f"building `{recipe}`"):
+                    tree = work / ROOTFS
+                    await recipes.build_tree(wanted, folder / name / "files", tree, work, progress)
+                    progress("packing the image", recipes.TREE_SHARE)
+                    layer, diff_id = await unpack.pack(tree, work)
+                    await _write_through(tree)
+                    return await self._publish(recipe, wanted, tree, layer, diff_id)
             finally:
                 await asyncio.to_thread(remove_tree, work)
 
@@ -262,7 +263,8 @@ class ImageStore:
         work = self._form_folder(image.digest) / WORK
         await asyncio.to_thread(_fresh, work)
         try:
-            yield work
+            with full_disk_told(self.forms, f"making a form of `{image.reference}`"):
+                yield work
         finally:
             await asyncio.to_thread(remove_tree, work)
 
