@@ -32,6 +32,10 @@ Scope = MutableMapping[str, Any]  # Any: ASGI messages are untyped dictionaries
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _JSON = (b"content-type", b"application/json")
+_TWO_LENGTHS = {
+    b"content-length",
+    b"transfer-encoding",
+}  # together: how requests are smuggled, RFC 9112 section 11.2
 _encode = msgspec.json.Encoder().encode
 REASON_LIMIT = 123  # bytes of a close frame's reason, RFC 6455 section 5.5
 
@@ -73,6 +77,8 @@ class Api:
             await _send(send, 200, _encode(answer))
 
     async def _answer(self, scope: Scope, receive: Receive) -> object:
+        if {name for name, _ in scope["headers"]} >= _TWO_LENGTHS:
+            raise Refused(400, "the body has two lengths", headers={"Connection": "close"})
         endpoint, path = self._routes.find(scope["method"], scope["path"])
         if endpoint.handler is None:
             raise Refused(426, "this path is a WebSocket", headers={"Upgrade": "websocket"})
@@ -95,7 +101,6 @@ class Api:
     # WebSockets
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        socket = WebSocket(scope, receive, send)
         accepted = False
 
         async def noting_send(message: MutableMapping[str, Any]) -> None:
