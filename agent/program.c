@@ -80,7 +80,8 @@ static bool pump_status(int epoll, struct program *p)
     return true;
 }
 
-/* A terminal's end is EIO when the last program has let go of it; for the console somebody will open it again. */
+/* On a terminal, EIO only says that nobody has it open just now: the console will be opened again, and a program that
+ * has closed it early would get a SIGHUP if we closed our end before its own. */
 static bool pump_output(int epoll, struct program *p, int channel)
 {
     struct source *s = &p->out[channel];
@@ -92,9 +93,7 @@ static bool pump_output(int epoll, struct program *p, int channel)
             moved = true;
         } else if (got < 0 && errno == EINTR) {
             continue;
-        } else if (p->overwrite) {
-            s->readable = false;
-        } else if (got < 0 && errno == EAGAIN) {
+        } else if ((got < 0 && errno == EAGAIN) || p->overwrite || (p->tty && !p->exited)) {
             s->readable = false;
         } else {
             source_close(epoll, s);
@@ -167,8 +166,8 @@ void program_signal(struct program *p, int number)
     pid_t group = 0;
     if (p->pid <= 0 || p->exited)
         return;
-    if (p->tty && p->in.fd >= 0)
-        ioctl(p->in.fd, TIOCGPGRP, &group);
+    if (p->tty && p->out[0].fd >= 0)
+        ioctl(p->out[0].fd, TIOCGPGRP, &group);
     if (group <= 0 || kill(-group, number) < 0)
         kill(-p->pid, number);
 }

@@ -42,14 +42,19 @@ def member(name: str, type: bytes = tarfile.REGTYPE, **fields: object) -> tarfil
 
 def entries(data: bytes, step: int = 1 << 20) -> list[Entry | bytes]:
     reader, tar_reader = EntryReader(), TarReader()
-    stream = b"".join(tar_reader.feed(data[at : at + step]) for at in range(0, len(data), step)) + tar_reader.close()
+    stream = (
+        b"".join(tar_reader.feed(data[at : at + step]) for at in range(0, len(data), step))
+        + tar_reader.close()
+    )
     return list(reader.feed(stream))
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("step", [1, 100, 512, 100_000])
 def test_members_of_every_tar_dialect(format: int, step: int) -> None:
-    long_name = "/".join(["directory"] * 9) + "/file" if format == tarfile.USTAR_FORMAT else "d/" * 150 + "file"
+    long_name = (
+        "/".join(["directory"] * 9) + "/file" if format == tarfile.USTAR_FORMAT else "d/" * 150 + "file"
+    )
     data = tar(
         member("./", tarfile.DIRTYPE, mode=0o755),
         member("./etc/", tarfile.DIRTYPE, mode=0o750, uid=3, gid=4),
@@ -73,7 +78,9 @@ def test_members_of_every_tar_dialect(format: int, step: int) -> None:
     assert b"".join(item for item in got if isinstance(item, bytes)) == b"x" * 700
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a/..", "..", "a//b", "a/./b", "./../x"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/../../x", "a/..", "..", "a//b", "a/./b", "./../x"]
+)
 def test_names_that_could_escape_are_refused(name: str) -> None:
     assert not is_safe(name)
     with pytest.raises(Invalid):

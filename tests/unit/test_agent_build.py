@@ -26,7 +26,9 @@ def test_the_digest_follows_the_sources_and_nothing_else(tmp_path: Path) -> None
     assert build.source_digest(source) != before
 
 
-def test_a_prebuilt_binary_is_taken_only_for_the_same_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prebuilt_binary_is_taken_only_for_the_same_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, agents = copy_of_sources(tmp_path), tmp_path / "agents"
     monkeypatch.setattr(shutil, "which", lambda name: None)
     prebuilt = source / "prebuilt"
@@ -40,7 +42,8 @@ def test_a_prebuilt_binary_is_taken_only_for_the_same_sources(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("architecture", "hint"), [("x86_64", "gcc"), ("aarch64", "gcc-aarch64-linux-gnu"), ("vax", "x86_64 and aarch64")]
+    ("architecture", "hint"),
+    [("x86_64", "gcc"), ("aarch64", "gcc-aarch64-linux-gnu"), ("vax", "x86_64 and aarch64")],
 )
 def test_without_a_compiler_the_error_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, hint: str

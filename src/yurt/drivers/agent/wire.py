@@ -5,6 +5,7 @@ agreed is refused with `GuestMisbehaved`, and nothing is kept beyond one frame. 
 """
 
 import struct
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -193,13 +194,13 @@ class Parser:
         self._nonce = nonce
         self._kept = bytearray()
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes, return the frames they completed. Raises GuestMisbehaved."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take bytes, yield the frames they completed; use it up. Raises GuestMisbehaved after the frames that were good."""
         self._kept += data
-        frames = [] if self.synced else self._hunt()
+        if not self.synced:
+            yield from self._hunt()
         if self.synced:
-            frames += self._split()
-        return frames
+            yield from self._split()
 
     def _hunt(self) -> list[Frame]:
         """Look for HELLO and UP in bytes that may begin anywhere."""
@@ -229,26 +230,24 @@ class Parser:
             at = self._kept.find(self._nonce, at + 1)
         return None
 
-    def _split(self) -> list[Frame]:
-        kept, frames, at = self._kept, [], 0
+    def _split(self) -> Iterator[Frame]:
+        kept, at = self._kept, 0
         while True:
             while at < len(kept) and kept[at] == 0:
                 at += 1
+            if at < len(kept) and kept[at] != MAGIC:
+                raise GuestMisbehaved(what="bytes that are no frame")
             if len(kept) - at < HEADER_SIZE:
-                if len(kept) > at and kept[at] != MAGIC:
-                    raise GuestMisbehaved(what="bytes that are no frame")
                 break
-            length = self._check_header(at)
-            end = at + HEADER_SIZE + length
+            end = at + HEADER_SIZE + self._check_header(at)
             if len(kept) <= end:
                 break
             if kept[end] != END_MARK:
                 raise GuestMisbehaved(what="a frame without its end mark")
             stream = int.from_bytes(kept[at + 8 : at + 12], "little")
-            frames.append(Frame(FrameType(kept[at + 1]), stream, bytes(kept[at + HEADER_SIZE : end])))
+            yield Frame(FrameType(kept[at + 1]), stream, bytes(kept[at + HEADER_SIZE : end]))
             at = end + 1
         del kept[:at]
-        return frames
 
     def _check_header(self, at: int) -> int:
         magic, type, zero, length, _ = HEADER.unpack_from(self._kept, at)

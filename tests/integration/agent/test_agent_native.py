@@ -4,84 +4,22 @@ import asyncio
 import contextlib
 import os
 import secrets
+import select
 import signal
-import socket
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from yurt.drivers.agent.build import agent_binary, find_compiler, source_dir
 from yurt.drivers.agent.client import AgentClient, ExecSession
-from yurt.drivers.agent.config import BootConfig, encode_config
+from yurt.drivers.agent.config import BootConfig
 from yurt.drivers.agent.streams import AgentGone, CommandNotExecutable, CommandNotFound
 from yurt.errors import Exhausted, NotFound, Unsupported
 from yurt.model.process import ExecRequest
 
 DEADLINE_S = 60
-
-
-@pytest.fixture(scope="module")
-def binary() -> Iterator[Path]:
-    if find_compiler(os.uname().machine) is None:
-        pytest.skip("needs a C compiler")
-    with tempfile.TemporaryDirectory(prefix="yurt-agent-") as directory:
-        yield asyncio.run(agent_binary(Path(directory), source_dir(), os.uname().machine))
-
-
-class Rig:
-    """One agent process and the socket it listens on."""
-
-    def __init__(self, binary: Path, directory: Path, config: BootConfig | None = None) -> None:
-        self.socket = directory / f"{secrets.token_hex(4)}.sock"
-        descriptors, words = [], []
-        with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(str(self.socket))
-            listener.listen(8)
-            descriptors.append(listener.fileno())
-            words = ["--socket-fd", str(listener.fileno())]
-            if config is not None:
-                inner, outer = os.pipe()
-                stack.callback(os.close, inner)
-                os.write(outer, encode_config(config))
-                os.close(outer)
-                descriptors.append(inner)
-                words += ["--config-fd", str(inner)]
-            self.process = subprocess.Popen([binary, *words], pass_fds=descriptors)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="yurt-agent-") as directory:
-        yield Path(directory)
-
-
-def with_agent(
-    binary: Path, place: Path, test: Callable[[AgentClient, Rig], Awaitable[None]], config: BootConfig | None = None
-) -> None:
-    """Run a test against a fresh agent, under a deadline that only a hanging agent meets."""
-
-    async def main() -> None:
-        async with asyncio.timeout(DEADLINE_S):
-            client = await AgentClient.connect(rig.socket)
-            try:
-                await client.wait_ready()
-                await test(client, rig)
-            finally:
-                await client.close()
-
-    rig = Rig(binary, place, config)
-    try:
-        asyncio.run(main())
-    finally:
-        rig.close()
+Agent = Callable[..., None]
 
 
 async def read_all(session: ExecSession) -> tuple[bytes, bytes]:
@@ -108,21 +46,23 @@ async def read_until(session: ExecSession, wanted: bytes) -> bytes:
     return seen
 
 
-def test_streams_and_exit_codes(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_streams_and_exit_codes(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         assert await run(client, "sh", "-c", "echo out; echo err >&2; exit 3") == (3, b"out\n", b"err\n")
         assert await run(client, "sh", "-c", "kill -TERM $$") == (128 + signal.SIGTERM, b"", b"")
-        code, out, _ = await run(client, "sh", "-c", "pwd; echo $A $HOME", env={"A": "b c", "HOME": "/x"}, workdir="/usr")
+        code, out, _ = await run(
+            client, "sh", "-c", "pwd; echo $A $HOME", env={"A": "b c", "HOME": "/x"}, workdir="/usr"
+        )
         assert (code, out) == (0, b"/usr\nb c /x\n")
         info = await client.wait_ready()
         assert (info.pid, info.mode, info.has_main) == (rig.process.pid, "socket", False)
         await client.ping()
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_input_reaches_the_program_whole_and_ends(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_input_reaches_the_program_whole_and_ends(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         data = secrets.token_bytes(1 << 20)
         session = await client.exec(ExecRequest(argv=("cat",), stdin=True))
 
@@ -143,7 +83,7 @@ def test_input_reaches_the_program_whole_and_ends(binary: Path, place: Path) -> 
         assert await session.wait() == 0
         await session.close()
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
 @pytest.mark.parametrize(
@@ -156,17 +96,17 @@ def test_input_reaches_the_program_whole_and_ends(binary: Path, place: Path) -> 
     ],
 )
 def test_what_cannot_run_says_why(
-    binary: Path, place: Path, argv: tuple[str, ...], error: type[Exception], words: str
+    agent: Agent, argv: tuple[str, ...], error: type[Exception], words: str
 ) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         with pytest.raises(error, match=words):
             await client.exec(ExecRequest(argv=argv))
         assert await run(client, "true") == (0, b"", b"")
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_missing_interpreter_user_and_directory(binary: Path, place: Path) -> None:
+def test_missing_interpreter_user_and_directory(agent: Agent, place: Path) -> None:
     script = place / "script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
@@ -174,7 +114,7 @@ def test_missing_interpreter_user_and_directory(binary: Path, place: Path) -> No
     plain.write_text("echo plain $1\n")
     plain.chmod(0o755)
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         with pytest.raises(CommandNotExecutable, match="interpreter"):
             await client.exec(ExecRequest(argv=(str(script),)))
         with pytest.raises(NotFound, match="no user"):
@@ -185,12 +125,12 @@ def test_missing_interpreter_user_and_directory(binary: Path, place: Path) -> No
         # PATH is that of the request
         assert await run(client, "plain", env={"PATH": f"/no/where:{place}"}) == (0, b"plain\n", b"")
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
 @pytest.mark.root
-def test_users_and_groups(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_users_and_groups(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         async def who(user: str) -> bytes:
             return (await run(client, "sh", "-c", "echo $(id -u) $(id -g) $(id -G)", user=user))[1]
 
@@ -199,13 +139,15 @@ def test_users_and_groups(binary: Path, place: Path) -> None:
         assert await who("nobody:daemon") == b"65534 1 1\n"
         assert await who("1234") == b"1234 0 0\n"
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_terminal_size_signals_and_end(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_terminal_size_signals_and_end(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         program = "echo go; while read line; do stty size; echo got $line; done"
-        session = await client.exec(ExecRequest(argv=("sh", "-c", program), tty=True, stdin=True, rows=30, columns=99))
+        session = await client.exec(
+            ExecRequest(argv=("sh", "-c", program), tty=True, stdin=True, rows=30, columns=99)
+        )
         await read_until(session, b"go")
         await session.write(b"hello\n")
         assert b"30 99" in await read_until(session, b"got hello")
@@ -213,7 +155,7 @@ def test_terminal_size_signals_and_end(binary: Path, place: Path) -> None:
         await session.write(b"again\n")
         assert b"50 120" in await read_until(session, b"got again")
         await session.write(b"\x03")  # ctrl-C goes through the terminal
-        out, _ = await read_all(session)
+        await read_all(session)
         assert await session.wait() == 128 + signal.SIGINT
         # ctrl-D for a program that reads a terminal
         session = await client.exec(ExecRequest(argv=("cat",), tty=True, stdin=True))
@@ -223,12 +165,13 @@ def test_terminal_size_signals_and_end(binary: Path, place: Path) -> None:
         await read_all(session)
         assert await session.wait() == 0
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_signals_reach_the_whole_group(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
-        script = "trap 'echo outer' USR1; sh -c 'trap \"echo inner; exit\" USR1; echo ready; while :; do sleep 0.01; done'; exit 5"
+def test_signals_reach_the_whole_group(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
+        inner = 'trap "echo inner; exit" USR1; echo ready; while :; do sleep 0.01; done'
+        script = f"trap 'echo outer' USR1; sh -c '{inner}'; exit 5"
         session = await client.exec(ExecRequest(argv=("sh", "-c", script)))
         await read_until(session, b"ready")
         await session.signal(signal.SIGUSR1)
@@ -236,11 +179,11 @@ def test_signals_reach_the_whole_group(binary: Path, place: Path) -> None:
         assert sorted(out.split()) == [b"inner", b"outer"]
         assert await session.wait() == 5
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_many_at_once_and_the_limit(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_many_at_once_and_the_limit(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         async def one(number: int) -> None:
             assert await run(client, "sh", "-c", f"seq {number * 1000}; exit {number}") == (
                 number,
@@ -258,12 +201,14 @@ def test_many_at_once_and_the_limit(binary: Path, place: Path) -> None:
             await session.close()
         assert await run(client, "true") == (0, b"", b"")
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_one_stuck_stream_does_not_hold_up_the_others(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
-        stuck = [await client.exec(ExecRequest(argv=("cat", "/dev/zero"))) for _ in range(5)]  # nobody reads these
+def test_one_stuck_stream_does_not_hold_up_the_others(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
+        stuck = [
+            await client.exec(ExecRequest(argv=("cat", "/dev/zero"))) for _ in range(5)
+        ]  # nobody reads these
         deaf = await client.exec(ExecRequest(argv=("sleep", "1000"), stdin=True))
         writing = asyncio.create_task(deaf.write(bytes(1 << 20)))  # and this one reads nothing
         code, out, _ = await run(client, "head", "-c", "20000000", "/dev/zero")
@@ -276,31 +221,30 @@ def test_one_stuck_stream_does_not_hold_up_the_others(binary: Path, place: Path)
         for session in (*stuck, deaf):
             await session.close()
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_a_program_left_behind_does_not_hold_the_stream_open(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_a_program_left_behind_does_not_hold_the_stream_open(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         code, out, _ = await run(client, "sh", "-c", "setsid sleep 1000 & echo $!")
         assert code == 0
         os.kill(int(out), signal.SIGKILL)
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
 def wait_until_gone(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
-        with contextlib.closing(os.fdopen(descriptor, "rb", buffering=0)), contextlib.suppress(InterruptedError):
-            import select
-
-            select.select([descriptor], [], [], DEADLINE_S)
-            assert select.select([descriptor], [], [], 0)[0]
+        try:
+            assert select.select([descriptor], [], [], DEADLINE_S)[0]
+        finally:
+            os.close(descriptor)
 
 
 @pytest.mark.parametrize("how", ["session", "connection", "second"])
-def test_programs_end_with_what_they_belonged_to(binary: Path, place: Path, how: str) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_programs_end_with_what_they_belonged_to(agent: Agent, how: str) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         session = await client.exec(ExecRequest(argv=("sleep", "1000")))
         if how == "session":
             await session.close()
@@ -316,13 +260,18 @@ def test_programs_end_with_what_they_belonged_to(binary: Path, place: Path, how:
             await again.close()
             assert again.closed.done()
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_exit_code_and_output_of_the_main_process_wait_for_a_host(binary: Path, place: Path) -> None:
-    config = BootConfig(mode="container", hostname="", command=("sh", "-c", "echo one; read x; echo two $x; exit 7"), stdin=True)
+def test_exit_code_and_output_of_the_main_process_wait_for_a_host(agent: Agent) -> None:
+    config = BootConfig(
+        mode="container",
+        hostname="",
+        command=("sh", "-c", "echo one; read x; echo two $x; exit 7"),
+        stdin=True,
+    )
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         session = await client.attach_main()
         assert await session.read() == (1, b"one\n")
         await client.close()  # the daemon goes away, the program does not notice
@@ -341,13 +290,13 @@ def test_exit_code_and_output_of_the_main_process_wait_for_a_host(binary: Path, 
         assert await asyncio.to_thread(rig.process.wait) == 7
         await client.close()
 
-    with_agent(binary, place, test, config)
+    agent(test, config)
 
 
-def test_output_nobody_confirmed_is_sent_again(binary: Path, place: Path) -> None:
+def test_output_nobody_confirmed_is_sent_again(agent: Agent) -> None:
     config = BootConfig(mode="container", hostname="", command=("sh", "-c", "seq 1000; exec sleep 1000"))
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         whole = b"".join(b"%d\n" % n for n in range(1, 1001))
         await client.attach_main()
         await client.ping()  # what was on its way has been received, and not been read
@@ -357,13 +306,17 @@ def test_output_nobody_confirmed_is_sent_again(binary: Path, place: Path) -> Non
         assert await read_until(session, b"1000\n") == whole
         await client.close()
 
-    with_agent(binary, place, test, config)
+    agent(test, config)
 
 
-def test_a_main_process_nobody_listens_to_waits_with_full_pipes(binary: Path, place: Path) -> None:
-    config = BootConfig(mode="container", hostname="", command=("sh", "-c", "head -c 1000000 /dev/zero; echo done >&2; exit 4"))
+def test_a_main_process_nobody_listens_to_waits_with_full_pipes(agent: Agent) -> None:
+    config = BootConfig(
+        mode="container",
+        hostname="",
+        command=("sh", "-c", "head -c 1000000 /dev/zero; echo done >&2; exit 4"),
+    )
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         assert not (await client.wait_ready()).main_exited
         session = await client.attach_main()
         out, err = await read_all(session)
@@ -371,54 +324,53 @@ def test_a_main_process_nobody_listens_to_waits_with_full_pipes(binary: Path, pl
         assert await session.wait() == 4
         assert await asyncio.to_thread(rig.process.wait) == 4
 
-    with_agent(binary, place, test, config)
+    agent(test, config)
 
 
 @pytest.mark.parametrize("tty", [False, True])
-def test_a_main_process_that_cannot_start(binary: Path, place: Path, tty: bool) -> None:
+def test_a_main_process_that_cannot_start(agent: Agent, tty: bool) -> None:
     config = BootConfig(mode="container", hostname="", command=("no-such-program",), tty=tty)
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         session = await client.attach_main()
         out, err = await read_all(session)
         assert b"no program `no-such-program`" in out + err
         assert await session.wait() == 127
         assert await asyncio.to_thread(rig.process.wait) == 127
 
-    with_agent(binary, place, test, config)
+    agent(test, config)
 
 
-def test_shutdown_asks_then_insists(binary: Path, place: Path) -> None:
-    config = BootConfig(mode="container", hostname="", command=("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"))
+def test_shutdown_asks_then_insists(agent: Agent) -> None:
+    config = BootConfig(
+        mode="container",
+        hostname="",
+        command=("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"),
+    )
 
-    async def test(client: AgentClient, rig: Rig) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         session = await client.attach_main()
         await read_until(session, b"up")
         await client.shutdown("poweroff", grace_s=0.1)
         assert await session.wait() == 128 + signal.SIGKILL
         assert await asyncio.to_thread(rig.process.wait) == 128 + signal.SIGKILL
 
-    with_agent(binary, place, test, config)
+    agent(test, config)
 
 
-def test_no_main_process_and_no_console(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_no_main_process_and_no_console(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         for ask in (client.attach_main, client.console, client.wait_main):
             with pytest.raises(Unsupported):
                 await ask()
 
-    with_agent(binary, place, test)
+    agent(test)
 
 
-def test_long_requests_and_a_large_environment(binary: Path, place: Path) -> None:
-    async def test(client: AgentClient, rig: Rig) -> None:
+def test_long_requests_and_a_large_environment(agent: Agent) -> None:
+    async def test(client: AgentClient, rig: Any) -> None:
         word = "x" * 100_000
-        code, out, _ = await run(client, "sh", "-c", "echo ${#1} ${#BIG}", "sh", word, env={"BIG": word * 1})
+        code, out, _ = await run(client, "sh", "-c", "echo ${#1} ${#BIG}", "sh", word, env={"BIG": word})
         assert (code, out) == (0, b"100000 100000\n")
 
-    with_agent(binary, place, test)
-
-
-async def chunks_of(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
-    for at in range(0, len(data), size):
-        yield data[at : at + size]
+    agent(test)
