@@ -51,8 +51,9 @@ class Connection:
 
     def stale(self) -> bool:
         """Whether the server has closed an idle connection (or talks out of turn)."""
+        self.socket.settimeout(0)  # MSG_DONTWAIT would not do: Python itself waits for a socket with a timeout
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) is not None
+            return self.socket.recv(1, socket.MSG_PEEK) is not None
         except BlockingIOError:
             return False
         except OSError:
