@@ -203,7 +203,8 @@ class SqliteStore:
 
     def _end_due(self) -> None:
         now = self._loop.time()
-        for number in [number for number, (at, _) in self._deadlines.items() if at <= now]:
+        due = sorted((at, number) for number, (at, _) in self._deadlines.items() if at <= now)
+        for _, number in due:
             _, ttl_s = self._deadlines.pop(number)
             task = self._loop.create_task(self._end(number, ttl_s))
             self._ending.add(task)
