@@ -47,6 +47,7 @@ lock: setup
 	@$(PYTHON) tools/lock.py
 
 wheel: setup
+	$(RUN) tools/prebuild_agent.py
 	$(PYTHON) -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:

@@ -55,6 +55,18 @@ def test_without_a_compiler_the_error_names_the_package(
     assert not list(tmp_path.glob("yurt-agent*"))
 
 
+def test_a_wheel_gets_binaries_for_exactly_these_sources(tmp_path: Path) -> None:
+    if build.find_compiler("x86_64") is None:
+        pytest.skip("needs a compiler")
+    source = copy_of_sources(tmp_path)
+    (source / "prebuilt").mkdir()
+    (source / "prebuilt" / "yurt-agent-x86_64-0000000000000000").write_bytes(b"stale")
+    made = asyncio.run(build.prebuild(source))
+    assert sorted((source / "prebuilt").iterdir()) == sorted(made)
+    assert asyncio.run(build.agent_binary(tmp_path / "agents", source, "x86_64")) in made
+    assert not (tmp_path / "agents").exists()
+
+
 def test_sources_that_do_not_compile_leave_nothing_behind(tmp_path: Path) -> None:
     if build.find_compiler("x86_64") is None:
         pytest.skip("needs a compiler")

@@ -59,6 +59,18 @@ async def agent_binary(agents_dir: Path, source: Path, architecture: str) -> Pat
     return target
 
 
+async def prebuild(source: Path) -> list[Path]:
+    """Compile into `source/prebuilt`, for a wheel, for each architecture that has a compiler here; drop older ones."""
+    prebuilt = source / "prebuilt"
+    prebuilt.mkdir(exist_ok=True)
+    made = [
+        await agent_binary(prebuilt, source, name) for name in PACKAGES if find_compiler(name) is not None
+    ]
+    for path in set(prebuilt.iterdir()) - set(made):
+        path.unlink()
+    return made
+
+
 async def _compile(source: Path, architecture: str, target: Path) -> None:
     compiler = find_compiler(architecture)
     if compiler is None:
