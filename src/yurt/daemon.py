@@ -126,7 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
     if lock is None:
         print("yurtd: another yurtd serves this directory already", file=sys.stderr)
         return Unavailable.exit
-    _set_up_log(layout, foreground=options.foreground, debug=options.debug or bool(os.environ.get("YURT_DEBUG")))
+    _set_up_log(
+        layout, foreground=options.foreground, debug=options.debug or bool(os.environ.get("YURT_DEBUG"))
+    )
     asyncio.set_event_loop_policy(_policy())
     try:
         asyncio.run(serve(layout, options.ready_fd))

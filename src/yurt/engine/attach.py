@@ -16,7 +16,7 @@ from yurt.host import layout as names
 from yurt.images.kernel import write_instance_initrd
 from yurt.model.image import DiskFormat, Image
 from yurt.model.instance import Instance, Kind
-from yurt.storage import space
+from yurt.storage.space import require
 from yurt.storage.qcow2 import create_overlay, grow_gpt, virtual_size
 
 Report = Callable[[str, float | None], None]
@@ -36,7 +36,7 @@ async def make_base(core: Core, image: Image, kind: Kind, report: Report) -> Pat
 async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_bytes: int) -> None:
     """Make the instance's state directory and what it may write to. Raises Exhausted when there is no room."""
     directory = core.layout.instance_state(instance_id)
-    space.require(core.layout.state, MIN_FREE, "the new instance")
+    require(core.layout.state, MIN_FREE, "the new instance")
     await asyncio.to_thread(lambda: directory.mkdir(mode=0o711, parents=True, exist_ok=True))
     if kind is Kind.CONTAINER:
         return

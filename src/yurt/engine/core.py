@@ -64,7 +64,9 @@ class Core:
     async def boot_disk(self, image: Image, report: Callable[[str, float | None], None]) -> Path:
         """The image's bootable disk, with the agent as a service in it."""
         kernel = await self.kernels.generic(report)
-        return await self.images.boot_disk(image, kernel, self.kernels, await self.agent(), VM_BOOT_CONFIG, report)
+        return await self.images.boot_disk(
+            image, kernel, self.kernels, await self.agent(), VM_BOOT_CONFIG, report
+        )
 
     async def accelerator(self) -> Accelerator:
         """The probe's verdict; the probe runs once, when somebody first asks."""
@@ -151,7 +153,10 @@ class Core:
         text = event.type + (f": {event.reason}" if event.reason else "")
         self.note(instance, f"guest {text}")
         self.bus.publish(
-            f"instance.{event.type}", instance.name, target_id=instance_id, data={"reason": event.reason, "hint": event.hint}
+            f"instance.{event.type}",
+            instance.name,
+            target_id=instance_id,
+            data={"reason": event.reason, "hint": event.hint},
         )
 
     def _agent_event(self, instance_id: str, ready: bool) -> None:
@@ -173,7 +178,9 @@ class Core:
             directory = self.layout.instance_state(instance_id)
             if not directory.is_dir():
                 return None
-            found = self._lifecycle[instance_id] = BoundedLog(directory / names.LIFECYCLE_LOG, LIFECYCLE_LIMIT)
+            found = self._lifecycle[instance_id] = BoundedLog(
+                directory / names.LIFECYCLE_LOG, LIFECYCLE_LIMIT
+            )
         return found
 
     def forget(self, instance_id: str) -> None:
@@ -194,7 +201,9 @@ class Core:
 
 
 # what the initrd inside a bootable disk is told: find the root partition and hand over to the image's init
-VM_BOOT_CONFIG = encode_config(BootConfig(mode="vm", hostname="", init="/sbin/init", root_device="LABEL=root"))
+VM_BOOT_CONFIG = encode_config(
+    BootConfig(mode="vm", hostname="", init="/sbin/init", root_device="LABEL=root")
+)
 
 
 def ending(live: Live) -> dict[str, object]:

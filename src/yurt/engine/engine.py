@@ -17,6 +17,7 @@ from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.records import now
 from yurt.engine.resolve import resolve
+from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS, require_memory
 from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
@@ -36,9 +37,7 @@ class Engine:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        factories: dict[str, PlanFactory] = {
-            cls.verb: (lambda op, cls=cls: cls(core, op.target_id, op.arguments)) for cls in INSTANCE_VERBS
-        }
+        factories: dict[str, PlanFactory] = {cls.verb: _factory(core, cls) for cls in INSTANCE_VERBS}
         factories["image-build"] = lambda op: BuildImage(core, op.target)
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
@@ -68,7 +67,11 @@ class Engine:
         parse_reference(spec.image)
         name = parse_name(spec.name) if spec.name else self._free_name()
         if name in self.core.records.names:
-            raise Exists(kind="instance", name=name, hint=f"choose another --name, or delete it with `yurt delete {name}`")
+            raise Exists(
+                kind="instance",
+                name=name,
+                hint=f"choose another --name, or delete it with `yurt delete {name}`",
+            )
         if dry_run:
             return await self._rehearse(spec, name, start=start)
         await self._known_image(spec.image)
@@ -134,7 +137,9 @@ class Engine:
         """End an instance without asking it."""
         return await self._verb("stop", name, timeout_s=0.0, force=True)
 
-    async def restart(self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False) -> Operation:
+    async def restart(
+        self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False
+    ) -> Operation:
         """Stop (if it runs) and start."""
         return await self._verb("restart", name, timeout_s=timeout_s, force=force)
 
@@ -192,7 +197,8 @@ class Engine:
         if ended and instance.operation is None:
             reason = f": {instance.reason}" if instance.reason else ""
             raise WrongState(
-                f"instance `{instance.name}` is {instance.phase}{reason}", hint=f"look at `yurt logs {instance.name}`"
+                f"instance `{instance.name}` is {instance.phase}{reason}",
+                hint=f"look at `yurt logs {instance.name}`",
             )
         if condition == "running":
             return instance.phase is Phase.RUNNING
@@ -219,7 +225,8 @@ class Engine:
             if i.phase in (Phase.RUNNING, Phase.PAUSED)
         ]
         counted = await asyncio.gather(
-            *(d.usage(self.core.run_dir(i.id)) for i, d in running if isinstance(d, SupportsUsage)), return_exceptions=True
+            *(d.usage(self.core.run_dir(i.id)) for i, d in running if isinstance(d, SupportsUsage)),
+            return_exceptions=True,
         )
         found = []
         for (instance, _), usage in zip(running, counted, strict=True):
@@ -261,7 +268,9 @@ class Engine:
         file = directory / (names.CONSOLE_LOG if source == "console" else names.LIFECYCLE_LOG)
         live = self.core.lives.get(instance.id)
         open_log = live.console_log if source == "console" and live else self.core.lifecycle(instance.id)
-        later = open_log.follow() if follow and open_log is not None and (live or source == "lifecycle") else None
+        later = (
+            open_log.follow() if follow and open_log is not None and (live or source == "lifecycle") else None
+        )
         if tail := await asyncio.to_thread(read_tail, file, tail_bytes):
             yield tail
         if later is not None:
@@ -332,7 +341,11 @@ class Engine:
         facts = self.facts
         running = [i for i in self.core.records.instances.values() if i.phase in ACTIVE]
         kinds = {
-            kind.value: {"available": (caps := driver.capabilities(facts)).available, "reason": caps.reason, "fix": caps.fix}
+            kind.value: {
+                "available": (caps := driver.capabilities(facts)).available,
+                "reason": caps.reason,
+                "fix": caps.fix,
+            }
             for kind, driver in self.core.drivers.items()
         }
         return {
@@ -358,3 +371,5 @@ class Engine:
         return await doctor_module.checks(self.facts, self.core.layout, await self.core.accelerator())
 
 
+def _factory(core: Core, cls: type[InstancePlan]) -> PlanFactory:
+    return lambda operation: cls(core, operation.target_id, operation.arguments)

@@ -26,10 +26,17 @@ class EventBus:
     def next_sequence(self) -> int:
         return self._next
 
-    def publish(self, kind: str, target: str, *, target_id: str = "", data: dict[str, object] | None = None) -> Event:
+    def publish(
+        self, kind: str, target: str, *, target_id: str = "", data: dict[str, object] | None = None
+    ) -> Event:
         """Add one event now."""
         event = Event(
-            sequence=self._next, type=kind, at=time.time(), target=target, target_id=target_id, data=data or {}
+            sequence=self._next,
+            type=kind,
+            at=time.time(),
+            target=target,
+            target_id=target_id,
+            data=data or {},
         )
         self._next += 1
         self._history.append(event)

@@ -40,7 +40,9 @@ class BuildImage(Plan):
     def begin(self) -> Writes:
         if self.recipe not in self.core.images.recipes():
             raise NotFound(
-                kind="recipe", name=self.recipe, hint="there are: " + ", ".join(sorted(self.core.images.recipes()))
+                kind="recipe",
+                name=self.recipe,
+                hint="there are: " + ", ".join(sorted(self.core.images.recipes())),
             )
         for operation in self.core.records.operations.values():
             if operation.verb == self.verb and operation.target == self.recipe and not operation.status.ended:

@@ -118,7 +118,7 @@ class Live:
         if self.kind is Kind.CONTAINER and not self.command_mode:
             side.append(asyncio.create_task(self._follow_agent_console(client)))
         try:
-            await asyncio.wait([client.closed, self.exited], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({client.closed, self.exited}, return_when=asyncio.FIRST_COMPLETED)
             if self.main is not None and side:
                 await asyncio.wait(side[:1], timeout=1.0)
         finally:
@@ -301,7 +301,9 @@ class MainProcess:
     def attach(self) -> "MainAttachment":
         """Take the place of the one attached client. Raises WrongState when it is taken."""
         if self._attachment is not None:
-            raise WrongState("another client is attached to the main process", hint="use `yurt exec` beside it")
+            raise WrongState(
+                "another client is attached to the main process", hint="use `yurt exec` beside it"
+            )
         self._attachment = MainAttachment(self)
         self._client_came.set()
         return self._attachment

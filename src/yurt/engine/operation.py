@@ -148,7 +148,9 @@ class Operations:
             await self._undo(operation_id, plan, error, OperationStatus.FAILED)
         except Exception as error:
             log.exception("operation %s failed", operation_id)
-            wrapped = Internal(f"{type(error).__name__}: {error}", hint="this is a bug in yurt: please report it")
+            wrapped = Internal(
+                f"{type(error).__name__}: {error}", hint="this is a bug in yurt: please report it"
+            )
             await self._undo(operation_id, plan, wrapped, OperationStatus.FAILED)
 
     async def _forward(self, operation_id: str, plan: Plan) -> None:
@@ -197,7 +199,11 @@ class Operations:
             except Exception:
                 log.exception("undo of %s.%s failed", plan.verb, step.name)
         ended = replace(
-            self._records.operations[operation_id], status=status, ended_at=now(), error=_document(error), step=""
+            self._records.operations[operation_id],
+            status=status,
+            ended_at=now(),
+            error=_document(error),
+            step="",
         )
         await self._write_surely(lambda: [*plan.rollback(error), put_operation(ended)])
         await self._finish(ended, plan)

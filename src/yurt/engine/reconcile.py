@@ -83,5 +83,7 @@ def orphans(core: Core) -> list[str]:
     if not directory.is_dir():
         return []
     return sorted(
-        str(path) for path in directory.iterdir() if path.name not in core.records.instances and not path.name.startswith(".")
+        str(path)
+        for path in directory.iterdir()
+        if path.name not in core.records.instances and not path.name.startswith(".")
     )

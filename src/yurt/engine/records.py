@@ -97,7 +97,9 @@ class Records:
         for slot in range(1, MAX_SLOT):
             if slot not in self.slots:
                 return slot
-        raise Exhausted(f"all {MAX_SLOT} places for instances are taken", hint="delete instances with `yurt delete`")
+        raise Exhausted(
+            f"all {MAX_SLOT} places for instances are taken", hint="delete instances with `yurt delete`"
+        )
 
     def old_operations(self) -> Writes:
         """Deletes for all but the newest ended operations."""

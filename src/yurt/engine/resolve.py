@@ -51,7 +51,9 @@ def _init(spec: InstanceSpec, image: Image) -> Init:
         if spec.init is Init.COMMAND:
             raise Invalid("a vm always boots its own init", hint="leave out --no-init, or take --as microvm")
         if not image.config.init:
-            raise Invalid(f"image `{image.reference}` has no init, so it cannot boot as a vm", hint="take --as microvm")
+            raise Invalid(
+                f"image `{image.reference}` has no init, so it cannot boot as a vm", hint="take --as microvm"
+            )
         return Init.IMAGE
     if spec.init is Init.IMAGE or (spec.init is Init.AUTO and not (spec.command and spec.ephemeral)):
         if image.config.init:
@@ -59,7 +61,10 @@ def _init(spec: InstanceSpec, image: Image) -> Init:
         if spec.init is Init.IMAGE:
             raise Invalid(f"image `{image.reference}` has no init", hint="give the command to run instead")
     if not spec.command and not image.config.init:
-        raise Invalid(f"image `{image.reference}` has no init and no command was given", hint="add a command after the image")
+        raise Invalid(
+            f"image `{image.reference}` has no init and no command was given",
+            hint="add a command after the image",
+        )
     return Init.COMMAND if spec.command else Init.IMAGE
 
 
@@ -80,7 +85,9 @@ def _check_sizes(kind: Kind, cpus: int, memory: int, disk: int, facts: HostFacts
             hint="ask for less with --memory",
         )
     if kind is Kind.CONTAINER and cpus > facts.cpus:
-        raise Exhausted(f"{cpus} CPUs asked for, this host has {facts.cpus}", hint="ask for fewer with --cpus")
+        raise Exhausted(
+            f"{cpus} CPUs asked for, this host has {facts.cpus}", hint="ask for fewer with --cpus"
+        )
     if kind is not Kind.CONTAINER and cpus > max(facts.cpus * 4, 4):
         raise Exhausted(
             f"{cpus} vCPUs asked for, this host has {facts.cpus} CPUs and gives at most 4 vCPUs for each",
@@ -92,7 +99,9 @@ def _check_sizes(kind: Kind, cpus: int, memory: int, disk: int, facts: HostFacts
             hint="disks take only the space that is used: leave out --disk, or give more",
         )
     if disk % 512:
-        raise Invalid(f"a disk of {disk} bytes is not a whole number of sectors", hint="give the size in M or G")
+        raise Invalid(
+            f"a disk of {disk} bytes is not a whole number of sectors", hint="give the size in M or G"
+        )
 
 
 def _check_texts(spec: InstanceSpec) -> None:
@@ -100,7 +109,10 @@ def _check_texts(spec: InstanceSpec) -> None:
         check_label(key, value)
     for key, value in spec.env.items():
         if not key or "=" in key or "\0" in key + value:
-            raise Invalid("an environment variable has an empty name, or a `=` or NUL where none may be", hint="write NAME=VALUE")
+            raise Invalid(
+                "an environment variable has an empty name, or a `=` or NUL where none may be",
+                hint="write NAME=VALUE",
+            )
     if any("\0" in word for word in spec.command):
         raise Invalid("the command holds a NUL byte")
     if spec.workdir is not None and (not spec.workdir.startswith("/") or "\0" in spec.workdir):

@@ -14,8 +14,8 @@ from yurt.engine.resolve import resolve
 from yurt.engine.steps import InstancePlan, Launching, Stopping, remove_files, take_down
 from yurt.errors import Exhausted, Exists, WrongState, YurtError
 from yurt.host.memory import available_bytes
-from yurt.model.instance import Instance, InstanceId, InstanceSpec, Kind, Phase, ResolvedSpec
-from yurt.model.names import Name, parse_name
+from yurt.model.instance import Instance, InstanceSpec, Kind, Phase, ResolvedSpec
+from yurt.model.names import InstanceId, Name, parse_name
 from yurt.model.operation import Operation
 from yurt.state.base import Delete, Put
 from yurt.units import format_size
@@ -39,10 +39,17 @@ class Create(InstancePlan):
     def begin(self) -> Writes:
         name = str(self.arguments["name"])
         if name in self.core.records.names:
-            raise Exists(kind="instance", name=name, hint=f"choose another --name, or delete it with `yurt delete {name}`")
+            raise Exists(
+                kind="instance",
+                name=name,
+                hint=f"choose another --name, or delete it with `yurt delete {name}`",
+            )
         slot = self.core.records.free_slot()
         self.arguments["slot"] = slot
-        return [Put(f"names/{name}", self.instance_id.encode()), Put(f"slots/{slot}", self.instance_id.encode())]
+        return [
+            Put(f"names/{name}", self.instance_id.encode()),
+            Put(f"slots/{slot}", self.instance_id.encode()),
+        ]
 
     def steps(self) -> list[Step]:
         self._launching = Launching(self)
@@ -69,7 +76,9 @@ class Create(InstancePlan):
         self._base: Path = await attach.make_base(self.core, self._image, spec.kind, self.report)
 
     async def disk(self) -> None:
-        await attach.make_disk(self.core, self.instance_id, self.spec.kind, self._base, self._resolved.disk_bytes)
+        await attach.make_disk(
+            self.core, self.instance_id, self.spec.kind, self._base, self._resolved.disk_bytes
+        )
 
     async def undo_disk(self) -> None:
         await remove_files(self.core, self.instance_id)
@@ -99,7 +108,9 @@ class Create(InstancePlan):
         return [put_instance(running(self.instance, self._launching))]
 
     def rollback(self, error: YurtError) -> Writes:
-        return forget_writes(self.core.records.instances.get(self.instance_id), self.instance_id, self.arguments)
+        return forget_writes(
+            self.core.records.instances.get(self.instance_id), self.instance_id, self.arguments
+        )
 
     def result(self) -> dict[str, object]:
         return {"id": self.instance_id, "name": self.arguments["name"]}
@@ -148,7 +159,9 @@ class Start(InstancePlan):
                 name=instance.name,
                 actual=instance.phase,
                 wanted="stopped",
-                hint=f"resume it with `yurt resume {instance.name}`" if instance.phase is Phase.PAUSED else "",
+                hint=f"resume it with `yurt resume {instance.name}`"
+                if instance.phase is Phase.PAUSED
+                else "",
             )
         require_memory(instance.spec)
         return [put_instance(self.core.claim(instance, self.operation_id, Phase.STARTING))]
@@ -206,7 +219,9 @@ class Stop(InstancePlan):
         return {"escalated": self._stopping.escalated}
 
 
-def stopped(instance: Instance, *, exit_code: int | None = None, crashed: bool = False, reason: str = "") -> Instance:
+def stopped(
+    instance: Instance, *, exit_code: int | None = None, crashed: bool = False, reason: str = ""
+) -> Instance:
     """The record of a guest that has ended."""
     return replace(
         instance,
@@ -228,7 +243,9 @@ class Restart(InstancePlan):
     def begin(self) -> Writes:
         instance = self.instance
         if instance.phase in (Phase.STARTING, Phase.STOPPING):
-            raise WrongState(kind="instance", name=instance.name, actual=instance.phase, wanted="running or stopped")
+            raise WrongState(
+                kind="instance", name=instance.name, actual=instance.phase, wanted="running or stopped"
+            )
         if instance.spec.ephemeral:
             raise WrongState(
                 f"instance `{instance.name}` is deleted when it ends (--rm), so it cannot be restarted",
@@ -248,7 +265,11 @@ class Restart(InstancePlan):
 
     def rollback(self, error: YurtError) -> Writes:
         alive = self.instance_id in self.core.lives
-        return [put_instance(replace(self.instance, phase=Phase.RUNNING if alive else Phase.STOPPED, operation=None))]
+        return [
+            put_instance(
+                replace(self.instance, phase=Phase.RUNNING if alive else Phase.STOPPED, operation=None)
+            )
+        ]
 
     async def ended(self, operation: Operation) -> None:
         await self.core.settle_if_free(self.instance_id)
@@ -377,7 +398,9 @@ class Pause(InstancePlan):
         return [put_instance(replace(self.instance, operation=None))]
 
     async def ended(self, operation: Operation) -> None:
-        self.core.bus.publish(f"instance.{self.instance.phase.value}", operation.target, target_id=self.instance_id)
+        self.core.bus.publish(
+            f"instance.{self.instance.phase.value}", operation.target, target_id=self.instance_id
+        )
         await self.core.settle_if_free(self.instance_id)
 
 
