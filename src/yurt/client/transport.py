@@ -51,7 +51,9 @@ class Connection:
 
     def stale(self) -> bool:
         """Whether the server has closed an idle connection (or talks out of turn)."""
-        self.socket.settimeout(0)  # MSG_DONTWAIT would not do: Python itself waits for a socket with a timeout
+        self.socket.settimeout(
+            0
+        )  # MSG_DONTWAIT would not do: Python itself waits for a socket with a timeout
         try:
             return self.socket.recv(1, socket.MSG_PEEK) is not None
         except BlockingIOError:
@@ -265,8 +267,12 @@ class Transport:
                 return self._answer(connection)  # it may have said why before it hung up
             return self._answer(connection)
         except BaseException:
-            connection.close()
+            self._drop(connection)
             raise
+
+    def _drop(self, connection: Connection) -> None:
+        if connection is not self._idle:  # an error answer that was read to its end leaves a good connection
+            connection.close()
 
     def _answer(self, connection: Connection) -> Response:
         status, headers = connection.head()
@@ -372,7 +378,7 @@ class Upload:
             response = self._transport._answer(self._connection)
             body = response.read()
         except BaseException:
-            self._connection.close()
+            self._transport._drop(self._connection)
             raise
         self._transport.release(response)
         return document(body)
