@@ -151,7 +151,7 @@ def test_a_guest_that_dies_says_so_in_the_status() -> None:
 
 @pytest.mark.parametrize(
     "message", ["text", b"", b"\x09", b"\x04{}", b"\x04\xff", b'\x04{"Width":1,"Height":-1}', b"\x05KILLALL",
-                b"\x05_DFL", b"\x01out", b"\xff\x01", b"\xff"],
+                b"\x05_DFL", b"\x01out", b"\x04" + "é".encode() * 300, b"\xff\x01", b"\xff"],
 )  # fmt: skip
 def test_broken_framing_ends_the_program_and_the_socket(message: str | bytes) -> None:
     async def check(api: Served) -> None:
@@ -263,7 +263,9 @@ def test_a_console_shows_the_past_and_takes_input() -> None:
     against(check)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"resize":{"rows":-1,"columns":1}}', '{"x":1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"resize":{"rows":-1,"columns":1}}', '{"x":1}', "[" * 100_000, "é" * 300]
+)
 def test_a_console_refuses_nonsense(text: str) -> None:
     async def check(api: Served) -> None:
         async with api.socket("/v1/instances/web/console", protocol=None) as view:

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from yurt.api import table
 from yurt.api.face import EngineFace
+from yurt.api.framing import close_reason
 from yurt.api.routes import ENDPOINTS
 from yurt.api.table import (
     ByteStream,
@@ -37,7 +38,6 @@ _TWO_LENGTHS = {
     b"transfer-encoding",
 }  # together: how requests are smuggled, RFC 9112 section 11.2
 _encode = msgspec.json.Encoder().encode
-REASON_LIMIT = 123  # bytes of a close frame's reason, RFC 6455 section 5.5
 
 
 def error_body(error: YurtError) -> bytes:
@@ -136,11 +136,6 @@ class Api:
                             media_type="application/json",
                         )
                     )
-
-
-def close_reason(text: str) -> str:
-    """Cut a text to what a close frame can carry."""
-    return text.encode(errors="replace")[:REASON_LIMIT].decode(errors="ignore")
 
 
 def _audit(endpoint: Endpoint, path: dict[str, str], scope: Scope) -> None:

@@ -11,6 +11,7 @@ from yurt.model.names import printable
 
 SUBPROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")  # the older one cannot end the input
 STDIN, STDOUT, STDERR, STATUS, RESIZE, SIGNAL, CLOSE = 0, 1, 2, 3, 4, 5, 255
+REASON_LIMIT = 123  # bytes of a close frame's reason, RFC 6455 section 5.5
 _Size = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -70,3 +71,8 @@ def failure_status(error: YurtError) -> bytes:
         "error": to_document(error),
     }
     return bytes([STATUS]) + msgspec.json.encode(document)
+
+
+def close_reason(text: str) -> str:
+    """Cut a text to what a close frame can carry."""
+    return text.encode(errors="replace")[:REASON_LIMIT].decode(errors="ignore")

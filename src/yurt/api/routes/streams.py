@@ -114,7 +114,7 @@ async def _run(socket: WebSocket, subprotocol: str, program: ExecSessionFace) ->
         await socket.accept(subprotocol)
         await _first(_program_output(socket, program), _program_input(socket, program), peer_gone(socket))
     except Invalid as error:  # of the framing: everything about the program itself has a status message
-        await socket.close(WRONG, error.message)
+        await socket.close(WRONG, framing.close_reason(error.message))
     finally:
         await program.close()
 
@@ -197,7 +197,7 @@ async def open_console(session: Session[Nothing]) -> None:
         await socket.send_bytes(console.scrollback)
         await _first(_console_output(socket, console), _console_input(socket, console), peer_gone(socket))
     except Invalid as error:
-        await socket.close(WRONG, error.message)
+        await socket.close(WRONG, framing.close_reason(error.message))
     finally:
         await console.close()
 
