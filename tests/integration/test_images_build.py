@@ -16,8 +16,8 @@ from yurt.drivers.agent.build import agent_binary, source_dir
 from yurt.drivers.agent.config import BootConfig, encode_config
 from yurt.errors import Denied, Exhausted, Invalid
 from yurt.host.layout import Layout
-from yurt.images import forms, store, unpack
-from yurt.images.blobs import digest_hex
+from yurt.images import forms, service, store, unpack
+from yurt.images.blobs import LAYER, Descriptor, digest_hex
 from yurt.images.kernel import Kernel, KernelStore
 from yurt.images.store import ImageStore
 from yurt.model.image import DiskFormat, Image
@@ -215,10 +215,10 @@ def test_the_bootable_disk_holds_kernel_agent_and_service(
     tool("e2fsck", "-f", "-n", root)
     assert (
         tool("debugfs", "-R", "cat etc/inittab", root)
-        == (tree / "etc/inittab").read_text() + forms.service.INITTAB_LINE
+        == (tree / "etc/inittab").read_text() + service.INITTAB_LINE
     )
     assert re.search(
-        r"Mode: +0755.*User: +0 ", tool("debugfs", "-R", f"stat {forms.service.AGENT_PATH}", root), re.DOTALL
+        r"Mode: +0755.*User: +0 ", tool("debugfs", "-R", f"stat {service.AGENT_PATH}", root), re.DOTALL
     )
     table = tool("debugfs", "-R", f"cat usr/lib/modules/{generic.version}/modules.dep", root)
     assert "/e1000e.ko:" in table
@@ -384,7 +384,7 @@ def test_packing_and_unpacking_keeps_odd_files(tmp_path: Path) -> None:
 
     async def both() -> None:
         layer, diff_id = await unpack.pack(tree, work)
-        found = unpack.Descriptor(media_type=unpack.LAYER + "+zstd", digest="sha256:" + "0" * 64, size=0)
+        found = Descriptor(media_type=LAYER + "+zstd", digest="sha256:" + "0" * 64, size=0)
         await unpack.unpack_layer(layer, found, diff_id, target, work)
 
     asyncio.run(both())

@@ -7,6 +7,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from yurt.errors import Internal, Invalid, NotFound
@@ -28,7 +29,7 @@ def quiet(text: str, fraction: float | None) -> None:
 
 def publish(store: ImageStore, name: str, content: bytes) -> Image:
     """Put an image of one file into the store, the way the end of a build does."""
-    store._prepare()
+    asyncio.run(store._prepare())
     work = store.forms / ".build-by-hand"
     (work / "rootfs").mkdir(parents=True)
     (work / "rootfs" / "file").write_bytes(content)
@@ -44,7 +45,7 @@ def publish(store: ImageStore, name: str, content: bytes) -> Image:
     reference = name if ":" in name else f"{name}:latest"
     named = store.blobs.take(layer, digest, blobs.LAYER)
     manifest = blobs.Manifest(config=store.blobs.add(document, blobs.CONFIG), layers=(named,))
-    found = store.blobs.add(blobs.msgspec.json.encode(manifest), blobs.MANIFEST)
+    found = store.blobs.add(msgspec.json.encode(manifest), blobs.MANIFEST)
     folder = store.forms / blobs.digest_hex(found.digest)
     if not folder.exists():
         folder.mkdir()
@@ -135,8 +136,8 @@ def test_a_layer_that_is_not_what_its_config_says_makes_no_tree(store: ImageStor
     image = publish(store, "hand", b"content")
     manifest = store.blobs.manifest(image.digest)
     other = config.document("hand", RECIPE, "sha256:" + "0" * 64, 0)
-    forged = blobs.msgspec.structs.replace(manifest, config=store.blobs.add(other, blobs.CONFIG))
-    found = store.blobs.add(blobs.msgspec.json.encode(forged), blobs.MANIFEST)
+    forged = msgspec.structs.replace(manifest, config=store.blobs.add(other, blobs.CONFIG))
+    found = store.blobs.add(msgspec.json.encode(forged), blobs.MANIFEST)
     store.blobs.tag("forged:latest", found)
 
     async def attempt() -> None:

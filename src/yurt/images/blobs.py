@@ -164,7 +164,9 @@ class BlobStore:
         return needed
 
     def stored(self) -> Iterator[tuple[str, Path]]:
-        """Yield each file of the blob folder: its digest, or an empty string for what a broken write left."""
+        """Yield each file of the blob folder: its digest, or an empty string for what a broken write left anywhere."""
+        for path in sorted(self.root.glob(".*.tmp")):
+            yield "", path
         for path in sorted(self.blobs.iterdir()):
             digest = f"sha256:{path.name}"
             yield (digest if _DIGEST.fullmatch(digest) else ""), path

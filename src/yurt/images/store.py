@@ -106,7 +106,7 @@ class ImageStore:
         folder = self._recipes_folder()
         name = parse_name(recipe)
         wanted = await asyncio.to_thread(recipes.read_recipe, folder, name)
-        await asyncio.to_thread(self._prepare)
+        await self._prepare()
         check_space(self.forms, {f"building `{recipe}`": parse_size(wanted.needed)})
         async with self._locks.held(f"recipe-{recipe}"):
             work = self.forms / f"{BUILD_PREFIX}{recipe}"
@@ -158,7 +158,7 @@ class ImageStore:
         `used` holds paths of forms that instances lie over; an image with one used form is kept whole.
         What is being built right now is left alone.
         """
-        await asyncio.to_thread(self._prepare)
+        await self._prepare()
         found = prune.Findings(self.blobs, self.forms, used)
         async with self._locks.held(STORE_LOCK):
             report = await asyncio.to_thread(found.remove_unreachable, dry_run=dry_run)
@@ -268,9 +268,12 @@ class ImageStore:
         finally:
             await asyncio.to_thread(remove_tree, work)
 
-    def _prepare(self) -> None:
+    async def _prepare(self) -> None:
         self.forms.mkdir(parents=True, mode=0o711, exist_ok=True)
-        self.blobs.prepare()
+        async with self._locks.held(
+            STORE_LOCK
+        ):  # else an empty index could replace one that was just written
+            await asyncio.to_thread(self.blobs.prepare)
 
 
 def _fresh(work: Path) -> None:
