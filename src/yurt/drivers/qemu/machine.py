@@ -11,13 +11,9 @@ from yurt.drivers.qemu import process as qemu
 from yurt.drivers.qemu.monitor import MachineEvent, Monitor
 from yurt.errors import Unavailable, YurtError
 from yurt.host import layout, proc
-from yurt.model.instance import Kind, Phase
+from yurt.model.instance import Phase
 
 KEPT_EVENTS = 256
-PANIC_MARK_ADDRESS, PANIC_MARK = (
-    0x472,
-    0x1234,
-)  # where Linux asks firmware for a warm boot; see argv.kernel_words
 TCG_HINT = "start it with `--accel tcg`"
 PHASES = {
     "paused": Phase.PAUSED,
@@ -171,7 +167,7 @@ class Machine:
             case "SHUTDOWN" if event.guest and event.reason == "guest-shutdown":
                 return DriverEvent(type="shutdown", reason=event.reason)
             case "RESET" if event.guest:
-                return await self._reset(monitor)
+                return DriverEvent(type="reset")
             case "GUEST_PANICKED":
                 return self._panicked()
             case _:
@@ -184,14 +180,6 @@ class Machine:
         if status in ("shutdown", "guest-panicked"):
             return None  # told by an event of its own
         return DriverEvent(type="paused", reason=REASONS.get(status, ""))
-
-    async def _reset(self, monitor: Monitor) -> DriverEvent:
-        """A reset is a panic where the guest's kernel has left the mark for one; that guest does not boot again."""
-        micro = self.launched.spec is not None and self.launched.spec.kind is Kind.MICROVM
-        if micro and await monitor.guest_word(PANIC_MARK_ADDRESS) == PANIC_MARK:
-            await monitor.quit()
-            return self._panicked()
-        return DriverEvent(type="reset")
 
     def _panicked(self) -> DriverEvent:
         self.phase, self.reason = Phase.CRASHED, REASONS["guest-panicked"]

@@ -6,7 +6,6 @@ machine and shares it.
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -132,12 +131,6 @@ class Monitor:
                 stats = device["stats"]
                 read, written = read + int(stats["rd_bytes"]), written + int(stats["wr_bytes"])
         return read, written
-
-    async def guest_word(self, address: int) -> int | None:
-        """Read 16 bits of guest memory; None when there is no memory there. QMP itself can only write it to a file."""
-        reply = await self.execute("human-monitor-command", {"command-line": f"xp /1hx {address:#x}"})
-        found = re.search(r": 0x([0-9a-f]{4})\s*$", str(reply))
-        return int(found[1], 16) if found else None
 
     async def events(self) -> AsyncIterator[MachineEvent]:
         """Yield events from the moment of `connect`, until the connection ends. One reader at a time."""

@@ -1,17 +1,17 @@
 """Starts QEMU as an unprivileged user, writes down what was started, and finds it again.
 
-The sockets are bound here and handed over listening, so nobody waits for a file to appear. The program is held at a
-gate until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran.
+The sockets are bound here and handed over listening, so nobody waits for a file to appear. QEMU is held at a gate
+until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran.
 """
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
 from yurt.drivers.qemu import argv as command
@@ -21,13 +21,11 @@ from yurt.errors import Invalid, ToolFailed, Unavailable
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
 from yurt.host.files import write_atomic
+from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.instance import Instance
 
 SOCKETS = (layout.QMP_SOCKET, layout.AGENT_SOCKET, layout.CONSOLE_SOCKET)
-# The shell waits for one line, then becomes QEMU under the same pid. If the daemon dies first, it reads the end of
-# the pipe and ends. The script is constant; the program's words are its arguments and are never parsed.
-GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "yurt-gate")
 HINTS = (
     ("kvm", "start it with `--accel tcg`"),
     ("annot allocate memory", "give it less memory with `--memory`, or stop another instance"),
@@ -43,21 +41,6 @@ class Started:
     launched: Launched
     process: proc.Process
     log: MachineLog
-
-
-def bind_socket(path: Path) -> socket.socket:
-    """Bind a listening unix socket that only our own user can connect to. A left-over socket there is replaced."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        os.fchmod(listener.fileno(), 0o600)  # before the bind: the file is made with this mode
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(1)
-    except OSError as error:
-        listener.close()
-        raise Unavailable(f"cannot listen on `{path}`: {error.strerror or error}") from error
-    return listener
 
 
 @contextlib.contextmanager
@@ -127,56 +110,36 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
     On failure no process is left; files and the control group are for `clear` to remove.
     """
     qemu = facts.tools.get("qemu-system-x86_64", "qemu-system-x86_64")
-    log = MachineLog.make()
-    process: proc.Process | None = None
-    gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
+    setpriv = facts.tools.get("setpriv", "setpriv")
+    log, kernel = MachineLog.make(), attachments.kernel
     try:
         with descriptors(attachments) as inherited:
             machine = machine_spec(qemu, instance, attachments, facts, inherited)
-            setpriv = facts.tools.get("setpriv", "setpriv")
-            words = confined(
-                command.machine_argv(machine),
-                attachments.uid,
-                attachments.gid,
-                setpriv,
-                root=os.geteuid() == 0,
+            argv = command.machine_argv(machine)
+            words = confined(argv, attachments.uid, attachments.gid, setpriv, root=os.geteuid() == 0)
+            launched = Launched(
+                driver=driver,
+                pid=0,
+                process_start=0,
+                argv=tuple(words),
+                versions={"qemu": facts.qemu_version, "kernel": kernel.version if kernel else ""},
+                accelerator=machine.accelerator,
+                spec=instance.spec,
+                attachments=attachments,
             )
-            process = proc.spawn(
-                [*GATE, *words],
-                pass_fds=inherited.all(),
-                stdin=gate_read,
-                stdout=log.descriptor,
-                stderr=log.descriptor,
-                cwd=Path("/"),
-            )
-        join_group(facts.cgroups, attachments.cgroup, process.pid)
-        launched = Launched(
-            driver=driver,
-            pid=process.pid,
-            process_start=process.start,
-            argv=tuple(words),
-            versions={
-                "qemu": facts.qemu_version,
-                "kernel": attachments.kernel.version if attachments.kernel else "",
-            },
-            accelerator=machine.accelerator,
-            spec=instance.spec,
-            attachments=attachments,
-        )
-        write_atomic(attachments.run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
-        os.write(gate_write, b"go\n")
+
+            def record(process: proc.Process) -> None:
+                nonlocal launched
+                join_group(facts.cgroups, attachments.cgroup, process.pid)
+                launched = replace(launched, pid=process.pid, process_start=process.start)
+                path = attachments.run_dir / layout.LAUNCHED
+                write_atomic(path, encode_launched(launched), durable=False)
+
+            process = spawn_recorded(words, record, output=log.descriptor, pass_fds=inherited.all())
         return Started(launched, process, log)
     except BaseException:
         log.close()
-        os.close(gate_write)  # first: a program still at the gate ends by itself
-        gate_write = -1
-        if process is not None:
-            process.send(9)
         raise
-    finally:
-        os.close(gate_read)
-        if gate_write >= 0:
-            os.close(gate_write)
 
 
 def read_launched(run_dir: Path) -> Launched | None:

@@ -1,0 +1,68 @@
+"""Starts a program that outlives the daemon so that it is written down before it runs.
+
+The program waits at a gate until its record is on disk. Whenever the daemon dies, either the record is there or the
+program never ran: nobody has to search for strays.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from yurt.errors import Unavailable
+from yurt.host import proc
+
+# The shell waits for one line, then becomes the program under the same pid. If the daemon dies first, it reads the end
+# of the pipe and ends. The script is constant; the program's words are its arguments and are never parsed.
+GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "yurt-gate")
+
+
+def spawn_recorded(
+    argv: Sequence[str],
+    record: Callable[[proc.Process], None],
+    *,
+    output: int,
+    pass_fds: Sequence[int] = (),
+    cwd: Path = Path("/"),
+) -> proc.Process:
+    """Start a program as `proc.spawn` does, but let it run only after `record` has returned.
+
+    `output` takes its standard output and error. If `record` fails, the program never runs and the error goes on.
+    """
+    gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
+    process: proc.Process | None = None
+    try:
+        process = proc.spawn(
+            [*GATE, *argv], pass_fds=pass_fds, stdin=gate_read, stdout=output, stderr=output, cwd=cwd
+        )
+        record(process)
+        os.write(gate_write, b"go\n")
+        return process
+    except BaseException:
+        if process is not None:
+            process.send(signal.SIGKILL)
+        raise
+    finally:
+        os.close(gate_read)
+        os.close(gate_write)
+
+
+def bind_socket(path: Path) -> socket.socket:
+    """Bind a listening unix socket that only our own user can connect to. A left-over socket there is replaced.
+
+    A program that inherits it serves it at once; nobody waits for a file to appear. Raises Unavailable.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        os.fchmod(listener.fileno(), 0o600)  # before the bind: the file is made with no more than this
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(1)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"cannot listen on `{path}`: {error.strerror or error}") from error
+    return listener
