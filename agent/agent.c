@@ -103,8 +103,10 @@ int agent_serve(struct agent *a)
         link_pump(a);
         if (a->listener.readable && a->link.fd < 0 && a->listener.fd >= 0)
             continue; /* the last host has gone and the next one waits already */
-        if (finished(a))
+        if (finished(a)) {
+            link_reset(a); /* what was started for the host ends with us */
             return a->main != NULL ? a->main->code : 0;
+        }
         source_wait(a->epoll, -1);
     }
 }

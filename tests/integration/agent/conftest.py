@@ -49,8 +49,13 @@ class Rig:
             self.process = subprocess.Popen([binary, *words], pass_fds=descriptors)
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """End the agent, and with it its main process."""
+        self.process.terminate()
+        try:
+            self.process.wait(DEADLINE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture

@@ -358,6 +358,21 @@ def test_shutdown_asks_then_insists(agent: Agent) -> None:
     agent(test, config)
 
 
+def test_an_agent_that_is_ended_ends_what_it_started(agent: Agent) -> None:
+    config = BootConfig(mode="container", hostname="", command=("sleep", "1000"))
+
+    async def test(client: AgentClient, rig: Any) -> None:
+        main = await client.attach_main()
+        session = await client.exec(ExecRequest(argv=("sleep", "1000")))
+        rig.process.terminate()
+        assert await main.wait() == 128 + signal.SIGTERM
+        assert await asyncio.to_thread(rig.process.wait) == 128 + signal.SIGTERM
+        for pid in (main.pid, session.pid):
+            await asyncio.to_thread(wait_until_gone, pid)
+
+    agent(test, config)
+
+
 def test_no_main_process_and_no_console(agent: Agent) -> None:
     async def test(client: AgentClient, rig: Any) -> None:
         for ask in (client.attach_main, client.console, client.wait_main):
