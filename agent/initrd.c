@@ -67,6 +67,9 @@ static void mount_kernel_files(void)
         if (mount(wanted[i][0], wanted[i][1], wanted[i][0], MS_NOSUID, NULL) < 0 && errno != EBUSY)
             give_up("mounting", wanted[i][1], errno);
     }
+    mkdir("/dev/pts", 0755); /* terminals for programs that come before the image's init has mounted anything */
+    if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666") < 0 && errno != EBUSY)
+        guest_say("no terminals yet: %s", strerror(errno));
     if (fcntl(2, F_GETFD) < 0) {
         int fd = open("/dev/console", O_RDWR);
         for (int i = 0; fd >= 0 && i < 3; i++)
