@@ -119,7 +119,9 @@ def test_the_older_subprotocol_is_spoken_too_and_others_are_refused() -> None:
         ("/v1/none", 404, "not_found"),
     ],
 )
-def test_what_cannot_begin_is_an_http_error(target: str, status: int, code: str) -> None:
+def test_what_cannot_begin_is_an_http_error(
+    target: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def check(api: Served) -> None:
         from yurt.model.instance import Phase
 
@@ -133,6 +135,7 @@ def test_what_cannot_begin_is_an_http_error(target: str, status: int, code: str)
         assert json.loads(response.body or b"")["error"]["code"] == code
 
     against(check)
+    assert not [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")]
 
 
 def test_a_guest_that_dies_says_so_in_the_status() -> None:

@@ -73,6 +73,18 @@ class HttpProtocol(H11Protocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        super().__init__(config, server_state, app_state)
+        self._application: Any = self.app  # Any: uvicorn spells the ASGI types as TypedDicts
+        self.app = self._run
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application(scope, receive, send)
+        if self.initial_response is not None:
+            self.handshake_complete = (
+                True  # by a refusal; else uvicorn logs each one as a fault of the application
+            )
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         uid, pid = peer_of(transport)
