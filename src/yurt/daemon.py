@@ -46,12 +46,12 @@ def make_directories(layout: Layout) -> None:
         path.chmod(0o711)
 
 
-def make_drivers(facts: HostFacts, layout: Layout) -> dict[Kind, Driver]:
+def make_drivers(facts: HostFacts) -> dict[Kind, Driver]:
     """The driver of each kind on this host."""
     return {
         Kind.VM: FullDriver(facts),
         Kind.MICROVM: MicroDriver(facts),
-        Kind.CONTAINER: CrunDriver(facts, layout.run / "crun"),
+        Kind.CONTAINER: CrunDriver(facts),
     }
 
 
@@ -73,7 +73,7 @@ async def make_engine(layout: Layout) -> tuple[Engine, SqliteStore]:
         facts=facts,
         records=records,
         bus=EventBus(),
-        drivers=make_drivers(facts, layout),
+        drivers=make_drivers(facts),
         images=ImageStore(layout),
         kernels=KernelStore(layout),
         probe=verdict,

@@ -117,14 +117,22 @@ class Live:
             side.append(asyncio.create_task(self.main.follow(client)))
         if self.kind is Kind.CONTAINER and not self.command_mode:
             side.append(asyncio.create_task(self._follow_agent_console(client)))
+        gone = asyncio.ensure_future(self._gone())
         try:
-            await asyncio.wait({client.closed, self.exited}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([client.closed, gone], return_when=asyncio.FIRST_COMPLETED)
             if self.main is not None and side:
                 await asyncio.wait(side[:1], timeout=1.0)
         finally:
+            gone.cancel()
             for task in side:
                 task.cancel()
             await asyncio.gather(*side, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        await asyncio.wait([self.exited])
+
+    async def _up(self) -> None:
+        await self.agent_ready.wait()
 
     async def _follow_agent_console(self, client: AgentClient) -> None:
         with contextlib.suppress(YurtError, OSError, EOFError):
@@ -140,9 +148,11 @@ class Live:
     async def agent(self, timeout_s: float = 0.0) -> AgentClient:
         """Return the agent's client, waiting for it if asked. Raises Unavailable."""
         if not self.agent_ready.is_set() and timeout_s > 0:
-            ready = asyncio.create_task(self.agent_ready.wait())
-            await asyncio.wait([ready, self.exited], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            ready = asyncio.create_task(self._up())
+            gone = asyncio.create_task(self._gone())
+            await asyncio.wait({ready, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             ready.cancel()
+            gone.cancel()
         if self.client is None or not self.agent_ready.is_set():
             raise Unavailable(
                 f"the agent in `{self.name}` does not answer",

@@ -179,6 +179,12 @@ def process_start(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def resolve(waiter: "asyncio.Future[None]") -> None:
+    """Wake whoever waits; for callbacks that may come more than once."""
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class Process:
     """A running program held by pidfd: no reused pid is ever signalled, its end is an event and not a poll."""
 
@@ -219,7 +225,7 @@ class Process:
             loop = asyncio.get_running_loop()
             ended: asyncio.Future[None] = loop.create_future()
             descriptor = os.dup(self._pidfd)
-            loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+            loop.add_reader(descriptor, resolve, ended)
             try:
                 await ended
             finally:
