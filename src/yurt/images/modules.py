@@ -16,7 +16,7 @@ FULL = (
 )
 FLAVOURS: Mapping[str, tuple[str, ...]] = {"micro": MICRO, "full": FULL}
 
-# what a machine without sound, cameras, radios and laboratory buses does not miss: two thirds of the bytes
+# what a machine without sound, cameras, radios and laboratory buses does not miss: more than half of the bytes
 _DRIVERS_LEFT_OUT = (
     *(
         "media",
