@@ -25,13 +25,11 @@ def parse_size(text: str) -> int:
 
 def format_size(size_bytes: int) -> str:
     """Print bytes with one binary unit: `512M`, `1.5G`, `17B`."""
-    value = float(size_bytes)
-    for unit in ("B", "K", "M", "G"):
+    value, unit = float(size_bytes), "B"
+    for larger in ("K", "M", "G", "T"):
         if value < 1024:
             break
-        value /= 1024
-    else:
-        unit = "T"
+        value, unit = value / 1024, larger
     return f"{value:.0f}{unit}" if value >= 100 or value == int(value) else f"{value:.1f}{unit}"
 
 

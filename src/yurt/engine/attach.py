@@ -16,8 +16,8 @@ from yurt.host import layout as names
 from yurt.images.kernel import write_instance_initrd
 from yurt.model.image import DiskFormat, Image
 from yurt.model.instance import Instance, Kind
-from yurt.storage.space import require
 from yurt.storage.qcow2 import create_overlay, grow_gpt, virtual_size
+from yurt.storage.space import require
 
 Report = Callable[[str, float | None], None]
 INITRD = "initrd"

@@ -36,7 +36,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class Cancelled(YurtError):
     """the operation was cancelled"""
 
-    code, http, exit = "cancelled", 409, 5
+    code, http, exit = "wrong_state", 409, 5
 
 
 class Plan:

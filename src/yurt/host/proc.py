@@ -18,7 +18,11 @@ from pathlib import Path
 from yurt.errors import Timeout, ToolFailed
 
 log = logging.getLogger("yurt.proc")
-CLEAN_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"}
+CLEAN_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/",
+}
 OUTPUT_LIMIT = 16 << 20
 
 
@@ -43,6 +47,15 @@ def describe_status(status: int) -> str:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-status).name}"
     return f"status {status}"
+
+
+def _not_installed(argv: Sequence[str]) -> ToolFailed:
+    return ToolFailed(
+        f"`{argv[0]}` is not installed",
+        argv=tuple(argv),
+        status="not found",
+        hint="run `yurt doctor` to see what is missing",
+    )
 
 
 async def run(
@@ -77,7 +90,10 @@ async def run(
         )
     except FileNotFoundError as error:
         raise ToolFailed(
-            f"`{words[0]}` is not installed", argv=tuple(words), status="not found", hint="run `yurt doctor` to see what is missing"
+            f"`{words[0]}` is not installed",
+            argv=tuple(words),
+            status="not found",
+            hint="run `yurt doctor` to see what is missing",
         ) from error
     try:
         async with asyncio.timeout(timeout_s):
@@ -91,7 +107,9 @@ async def run(
             raise Timeout(what=f"`{Path(words[0]).name}`", timeout_s=timeout_s) from error
         raise
     if check and status != 0:
-        raise ToolFailed(argv=tuple(words), status=describe_status(status), stderr=err.decode(errors="replace"))
+        raise ToolFailed(
+            argv=tuple(words), status=describe_status(status), stderr=err.decode(errors="replace")
+        )
     return Finished(tuple(words), status, out, err)
 
 
@@ -159,7 +177,10 @@ def spawn(
         )
     except FileNotFoundError as error:
         raise ToolFailed(
-            f"`{argv[0]}` is not installed", argv=tuple(argv), status="not found", hint="run `yurt doctor` to see what is missing"
+            f"`{argv[0]}` is not installed",
+            argv=tuple(argv),
+            status="not found",
+            hint="run `yurt doctor` to see what is missing",
         ) from error
     finally:
         if descriptor >= 0:
@@ -171,7 +192,7 @@ def spawn(
 
 
 def process_start(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat (start time in clock ticks since boot); None when there is no such process or it is a zombie."""
+    """Field 22 of /proc/PID/stat (start time in clock ticks since boot); None when it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -56,7 +56,9 @@ def parse_label(text: str) -> tuple[str, str]:
 def check_label(key: str, value: str) -> None:
     """Raise Invalid unless both halves of a label are in form."""
     if not _LABEL_KEY.fullmatch(key) or len(value) > 255 or not value.isprintable():
-        raise Invalid(f"`{printable(key)}={printable(value)}` is not a valid label", hint="write a label as `key=value`")
+        raise Invalid(
+            f"`{printable(key)}={printable(value)}` is not a valid label", hint="write a label as `key=value`"
+        )
 
 
 def made_up_name(number: int) -> Name:
@@ -66,5 +68,9 @@ def made_up_name(number: int) -> Name:
 
 def printable(text: str, limit: int = 80) -> str:
     """Make text from outside safe to show on one line of a terminal."""
-    shown = text[:limit].encode("unicode_escape").decode("ascii") if not text[:limit].isprintable() else text[:limit]
+    shown = (
+        text[:limit].encode("unicode_escape").decode("ascii")
+        if not text[:limit].isprintable()
+        else text[:limit]
+    )
     return shown + ("…" if len(text) > limit else "")

@@ -47,7 +47,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened. `type` is `instance.<phase>`, `instance.<verb>`, `operation.<status|progress>`, `image.<verb>`."""
+    """Something that happened.
+
+    `type` is `instance.<phase>`, `instance.<verb>`, `operation.<status>`, `operation.progress` or `image.<verb>`.
+    """
 
     sequence: int
     type: str
