@@ -154,9 +154,13 @@ def test_prune_keeps_what_has_a_name_or_a_user(store: ImageStore) -> None:
     base = asyncio.run(store.rootfs_dir(used, quiet))
     for name in ("a", "b"):
         asyncio.run(store.delete(name))
-    plan = asyncio.run(store.prune(dry_run=True, used={str(base), "", "/somewhere/else"}))
+    plan = asyncio.run(
+        store.prune(dry_run=True, used={str(base), "", "/somewhere/else", str(store.forms / ".locks" / "x")})
+    )
     assert (store.forms / blobs.digest_hex(old.digest)).exists()
-    done = asyncio.run(store.prune(dry_run=False, used={str(base), "", "/somewhere/else"}))
+    done = asyncio.run(
+        store.prune(dry_run=False, used={str(base), "", "/somewhere/else", str(store.forms / ".locks" / "x")})
+    )
     assert plan == done
     assert done.freed_bytes > 0
     assert len(done.removed) == 4  # the form's folder, manifest, config and layer of `a`
@@ -165,6 +169,34 @@ def test_prune_keeps_what_has_a_name_or_a_user(store: ImageStore) -> None:
     assert (asyncio.run(store.rootfs_dir(kept, quiet)) / "file").exists()
     assert len(list(store.blobs.stored())) == 6
     assert asyncio.run(store.prune(dry_run=False, used={str(base)})).removed == ()
+
+
+def test_prune_lets_whoever_makes_a_form_finish(store: ImageStore) -> None:
+    image = publish(store, "a", b"x")
+    asyncio.run(store.delete("a"))
+
+    async def scenario() -> None:
+        async with Locks(store.forms / ".locks").held(f"form-{blobs.digest_hex(image.digest)}"):
+            assert (await store.prune(dry_run=False)).removed == ()
+        assert (await store.rootfs_dir(image, quiet)).is_dir()
+        assert len((await store.prune(dry_run=False)).removed) == 4
+
+    asyncio.run(scenario())
+
+
+def test_prune_keeps_the_boot_disk_asked_for_last_and_those_in_use(store: ImageStore) -> None:
+    image = publish(store, "a", b"x")
+    folder = store.forms / blobs.digest_hex(image.digest)
+    for number, name in enumerate(("disk-1.qcow2", "disk-2.qcow2", "disk-3.qcow2", "root.ext4")):
+        (folder / name).write_bytes(b"x" * 5000)
+        os.utime(folder / name, (number, number))
+    asyncio.run(store.prune(dry_run=False, used={str(folder / "disk-1.qcow2")}))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "disk-1.qcow2",
+        "disk-3.qcow2",
+        "root.ext4",
+        "rootfs",
+    ]
 
 
 def test_prune_takes_what_killed_builds_left_and_no_running_ones(store: ImageStore) -> None:

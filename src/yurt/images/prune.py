@@ -1,13 +1,16 @@
 """Finds and removes what no image name and no instance stands for any longer. Blocking."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
 from yurt.host.files import remove_tree
-from yurt.images.blobs import BlobStore, digest_hex
+from yurt.images.blobs import BlobStore
+
+_FOLDER = re.compile(r"[0-9a-f]{64}")
 
 
 class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,20 +31,37 @@ def form_lock(name: str) -> str:
 
 
 class Findings:
-    """One look over the store. `used` holds paths of forms that must stay."""
+    """One look over the store. `used` holds paths of forms that must stay. To be used with the store's lock held."""
 
     def __init__(self, blobs: BlobStore, forms: Path, used: Collection[str]) -> None:
         self._blobs, self._forms = blobs, forms
+        self._used_paths = set(used)
         self._used = {name for path in used if (name := self._folder_of(path))}
 
-    def remove_unreachable(self, *, dry_run: bool) -> PruneReport:
-        """Remove blobs and whole form folders without a user. To be called with the store's lock held."""
-        kept = {found.digest for found in self._blobs.tagged().values()} | {f"sha256:{n}" for n in self._used}
+    def form_folders(self) -> list[Path]:
+        """All folders of forms, one for each image."""
+        return list(self._folders())
+
+    def unneeded(self, busy: Collection[str]) -> list[Path]:
+        """Everything without a user, but nothing of the images (hex digits) that somebody is working on."""
+        kept = self._kept() | {f"sha256:{name}" for name in busy}
         needed = self._blobs.reachable(kept)
-        unneeded = [path for digest, path in self._blobs.stored() if digest not in needed]
-        names = {digest_hex(digest) for digest in kept}
-        unneeded += [path for path in self._folders() if path.name not in names]
-        return remove_all(unneeded, dry_run=dry_run)
+        found = [path for digest, path in self._blobs.stored() if digest not in needed]
+        for folder in self._folders():
+            if f"sha256:{folder.name}" not in kept:
+                found.append(folder)
+            elif folder.name not in busy:
+                found += self._old_boot_disks(folder)
+        return found
+
+    def _kept(self) -> set[str]:
+        named = {found.digest for found in self._blobs.tagged().values()}
+        return named | {f"sha256:{name}" for name in self._used}
+
+    def _old_boot_disks(self, folder: Path) -> list[Path]:
+        """Boot disks made for an older kernel or agent: all but the one asked for last, and those in use."""
+        disks = sorted(folder.glob("disk-*.qcow2"), key=lambda path: path.stat().st_mtime_ns)
+        return [path for path in disks[:-1] if str(path) not in self._used_paths]
 
     def leftovers(self, build_prefix: str, work: str) -> list[tuple[str, list[Path]]]:
         """What killed builds may have left, each with the lock that tells a killed build from a running one."""
@@ -56,14 +76,15 @@ class Findings:
 
     def _folders(self) -> Iterator[Path]:
         for path in sorted(self._forms.iterdir()):
-            if len(path.name) == 64 and path.is_dir():
+            if _FOLDER.fullmatch(path.name) and path.is_dir():
                 yield path
 
     def _folder_of(self, path: str) -> str:
         try:
-            return Path(path).relative_to(self._forms).parts[0] if path else ""
+            name = Path(path).relative_to(self._forms).parts[0] if path else ""
         except (ValueError, IndexError):
             return ""  # not one of ours
+        return name if _FOLDER.fullmatch(name) else ""
 
 
 def remove_all(paths: Collection[Path], *, dry_run: bool) -> PruneReport:

@@ -160,8 +160,13 @@ class ImageStore:
         """
         await self._prepare()
         found = prune.Findings(self.blobs, self.forms, used)
-        async with self._locks.held(STORE_LOCK):
-            report = await asyncio.to_thread(found.remove_unreachable, dry_run=dry_run)
+        async with self._locks.held(STORE_LOCK), contextlib.AsyncExitStack() as stack:
+            busy = []
+            for folder in await asyncio.to_thread(found.form_folders):
+                if not await stack.enter_async_context(self._locks.tried(prune.form_lock(folder.name))):
+                    busy.append(folder.name)
+            unneeded = await asyncio.to_thread(found.unneeded, busy)
+            report = await asyncio.to_thread(prune.remove_all, unneeded, dry_run=dry_run)
         for lock, leftovers in await asyncio.to_thread(found.leftovers, BUILD_PREFIX, WORK):
             async with self._locks.tried(lock) as ours:
                 if ours:
@@ -238,10 +243,10 @@ class ImageStore:
         parts = forms.BootParts(kernel=kernel, initrd=initrd, agent=agent, config=boot_config)
         key = await asyncio.to_thread(_boot_key, parts)
         target = self._form_folder(image.digest) / _sized(f"{BOOT_DISK}-{key}", size_bytes, "qcow2")
-        if target.is_file():
-            return target
         async with self._form_lock(image):
-            if not target.is_file():
+            if target.is_file():
+                os.utime(target)  # asked for last: `prune` keeps this one
+            else:
                 tree = await self._rootfs_held(image, progress)
                 need = 3 * (await asyncio.to_thread(prune.used_bytes, tree) + (256 << 20))
                 check_space(self.forms, {"the bootable disk": need})
