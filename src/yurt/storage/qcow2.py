@@ -101,7 +101,8 @@ def _virtual_size(path: Path, form: DiskFormat) -> int:
 async def grow_gpt(overlay: Path, new_size: int, old_size: int) -> None:
     """Let the last partition on an unused overlay of `new_size` bytes reach its end; its base has `old_size` bytes.
 
-    For a fresh overlay: what is on it must still be what is on its base. Raises Invalid when the base's partition table cannot be enlarged.
+    For a fresh overlay: what is on it must still be what is on its base.
+    Raises Invalid when the base's partition table cannot be enlarged.
     """
     scratch = overlay.with_name(f".{overlay.name}.gpt")
     await asyncio.to_thread(_fresh, scratch)
