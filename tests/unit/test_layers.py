@@ -31,7 +31,7 @@ LIBRARIES = {
     "daemon": {"msgspec"},
     "drivers": {"msgspec", "qemu"},
     "state": {"msgspec", "apsw"},
-    "client": set(),
+    "client": {"msgspec"},  # the SDK only: what the command line loads is checked by test_cli_imports.py
     "cli": set(),
     "errors": set(),
     "units": set(),

@@ -73,7 +73,7 @@ class Command:
 
 COMMON = (
     Option("help", "show this help", short="h"),
-    Option("debug", "show requests and tracebacks (also YURT_DEBUG=1)"),
+    Option("debug", "show where an error comes from (also YURT_DEBUG=1)"),
 )
 
 

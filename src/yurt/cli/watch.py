@@ -8,14 +8,8 @@ from yurt.cli.arguments import Arguments
 from yurt.cli.local import connect
 from yurt.cli.output import safe, write
 from yurt.client import requests
-from yurt.client.operations import EVENTS_LOST, as_document
-from yurt.errors import Unavailable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from yurt.client.transport import Transport
+from yurt.client.events import stream
+from yurt.client.operations import as_document
 
 WAIT_S = 300.0
 MOST_S = 86400.0
@@ -28,23 +22,6 @@ def wait(arguments: Arguments) -> int:
     instance = as_document(connect().call(request, timeout_s=timeout_s + 60))
     code = instance.get("exit_code")
     return code & 255 if condition == "exit" and isinstance(code, int) else 0
-
-
-def stream(transport: "Transport", since: "int | None") -> "Iterator[bytes]":
-    """Events as JSON, without end. After a gap it goes on where the daemon says. Raises Unavailable when it stops."""
-    while True:
-        socket = transport.websocket(requests.events(since))
-        try:
-            while (message := socket.receive()) is not None:
-                yield message[1]
-        finally:
-            socket.close()
-        number = socket.close_reason.rpartition("=")[2]
-        if socket.close_code != EVENTS_LOST or not number.isdecimal():
-            raise Unavailable(
-                "the daemon stopped", hint="guests run on; any yurt command starts the daemon again"
-            )
-        since = int(number)
 
 
 def line(event: "dict[str, object]") -> str:

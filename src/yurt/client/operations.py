@@ -3,6 +3,7 @@
 import json
 
 from yurt.client import requests
+from yurt.client.events import LOST
 from yurt.errors import Unavailable, YurtError, from_document
 
 TYPE_CHECKING = False
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 ENDED = ("done", "failed", "cancelled")
 LONG_S = 300.0
-EVENTS_LOST = 4000  # close code of the event stream
 
 
 def as_document(value: object) -> "dict[str, object]":
@@ -84,7 +84,7 @@ def _follow_once(
         while not ended(operation):
             message = socket.receive(tick_s)
             if message is None and socket.ended:
-                if socket.close_code == EVENTS_LOST:
+                if socket.close_code == LOST:
                     return operation
                 raise socket.closed_error()
             news = None if message is None else _news(message[1], operation_id)
