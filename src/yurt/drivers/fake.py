@@ -65,9 +65,7 @@ class FakeDriver:
             raise Invalid("a fake guest needs the agent's binary")
         _clear(run_dir)
         try:
-            launched, process = await asyncio.to_thread(
-                _launch, instance, attachments, attachments.agent_binary
-            )
+            launched, process = _launch(instance, attachments, attachments.agent_binary)
         except BaseException:
             _clear(run_dir)
             raise
@@ -111,10 +109,9 @@ class FakeDriver:
         """Stop the agent and its programs; returns when the agent stands still. Safe to repeat."""
         await self._signal_all(run_dir, signal.SIGSTOP, "paused")
         guest = self._get(run_dir)
-        while guest.process.alive() and _state(guest.process.pid) != "T":
-            await asyncio.sleep(
-                0.001
-            )  # the kernel tells only a parent, and an earlier daemon may have been that
+        # the kernel tells only a parent of this, and an earlier daemon may have been that: so look
+        while guest.process.alive() and _state(guest.process.pid) != "T":  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
     async def resume(self, run_dir: Path) -> None:
         """Let them go on. Safe to repeat."""

@@ -16,6 +16,7 @@ from yurt.drivers.qemu.console import SocketConsole
 from yurt.drivers.qemu.machine import Machine
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
+from yurt.host.proc import process_start
 from yurt.host.usage import process_usage
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
@@ -72,13 +73,17 @@ class QemuDriver:
         run_dir = attachments.run_dir
         self.check_attachments(attachments)
         async with self._lock(run_dir):
-            if await self._find(run_dir) is not None:
+            if self._runs(run_dir):
                 raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
             await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
+            launching = asyncio.create_task(
+                asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
+            )
             try:
-                started = await asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
+                started = await asyncio.shield(launching)
                 self._machines[run_dir] = await Machine.start(run_dir, started)
             except BaseException:
+                await qemu.abandon(launching)
                 await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
                 raise
         return started.launched
@@ -184,6 +189,13 @@ class QemuDriver:
 
     def _lock(self, run_dir: Path) -> asyncio.Lock:
         return self._locks.setdefault(run_dir, asyncio.Lock())
+
+    def _runs(self, run_dir: Path) -> bool:
+        """Whether a machine runs, also one that this daemon does not hold."""
+        if held := self._machines.get(run_dir):
+            return not held.ended
+        launched = qemu.read_launched(run_dir)
+        return launched is not None and process_start(launched.pid) == launched.process_start
 
     async def _find(self, run_dir: Path) -> Machine | None:
         """The running machine of a run directory, adopted if need be; None when none runs. Call with the lock held."""

@@ -36,6 +36,7 @@ class Monitor:
     def __init__(self, client: QMPClient, inbox: asyncio.Queue[MachineEvent]) -> None:
         self._client = client
         self._inbox = inbox
+        self._hang_up = asyncio.Event()
         self._end = asyncio.create_task(self._collect())
 
     @classmethod
@@ -63,9 +64,15 @@ class Monitor:
         return cls(client, inbox)
 
     async def _collect(self) -> None:
-        """Wait for the connection's end and take the exceptions that the library's own tasks ended with."""
-        while self._client.runstate is Runstate.RUNNING:
-            await self._client.runstate_changed()
+        """Wait for the connection's end, or make it; take the exceptions that the library's own tasks ended with."""
+        while self._client.runstate is Runstate.RUNNING and not self._hang_up.is_set():
+            changed = asyncio.ensure_future(self._client.runstate_changed())
+            asked = asyncio.ensure_future(self._hang_up.wait())
+            try:
+                await asyncio.wait((changed, asked), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+                asked.cancel()
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self._client.disconnect()
 
@@ -80,9 +87,7 @@ class Monitor:
 
     async def close(self) -> None:
         """Hang up; the machine runs on. Safe to repeat."""
-        if self.connected:
-            with contextlib.suppress(QMPError, OSError, EOFError):
-                await self._client.disconnect()
+        self._hang_up.set()
         await self.closed()
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:

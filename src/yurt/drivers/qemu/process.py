@@ -4,6 +4,7 @@ The sockets are bound here and handed over listening, so nobody waits for a file
 until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
 from yurt.drivers.qemu import argv as command
+from yurt.drivers.qemu.accel import KVM_DEVICE
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
 from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import Invalid, ToolFailed, Unavailable
@@ -96,12 +98,23 @@ def machine_spec(
     )
 
 
-def confined(argv: list[str], uid: int, gid: int, setpriv: str, *, root: bool) -> list[str]:
+def confined(
+    argv: list[str], uid: int, gid: int, setpriv: str, *, root: bool, groups: tuple[int, ...] = ()
+) -> list[str]:
     """Prefix that takes away user, groups, capabilities and the way back to them. Without root only the last."""
     drop = [setpriv, "--no-new-privs", "--inh-caps=-all"]
     if root:
-        drop += [f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--bounding-set=-all"]
+        kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+        drop += [f"--reuid={uid}", f"--regid={gid}", kept, "--bounding-set=-all"]
     return [*drop, "--", *argv]
+
+
+def device_groups(accelerator: str, device: Path = KVM_DEVICE) -> tuple[int, ...]:
+    """The group that QEMU must keep to open /dev/kvm: it opens it by name, a descriptor cannot be handed over."""
+    if accelerator != "kvm" or not device.exists():
+        return ()
+    found = device.stat()
+    return () if found.st_mode & 0o006 == 0o006 else (found.st_gid,)
 
 
 def launch(driver: str, instance: Instance, attachments: Attachments, facts: HostFacts) -> Started:
@@ -116,7 +129,14 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
         with descriptors(attachments) as inherited:
             machine = machine_spec(qemu, instance, attachments, facts, inherited)
             argv = command.machine_argv(machine)
-            words = confined(argv, attachments.uid, attachments.gid, setpriv, root=os.geteuid() == 0)
+            words = confined(
+                argv,
+                attachments.uid,
+                attachments.gid,
+                setpriv,
+                root=os.geteuid() == 0,
+                groups=device_groups(machine.accelerator),
+            )
             launched = Launched(
                 driver=driver,
                 pid=0,
@@ -140,6 +160,13 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
     except BaseException:
         log.close()
         raise
+
+
+async def abandon(launching: "asyncio.Task[Started]") -> None:
+    """Wait for a launch that nobody wants any more (a thread cannot be cancelled), and end what it has started."""
+    await asyncio.wait([launching])
+    if not launching.cancelled() and launching.exception() is None:
+        await launching.result().process.end(grace_s=0)
 
 
 def read_launched(run_dir: Path) -> Launched | None:
