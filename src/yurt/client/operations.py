@@ -1,9 +1,8 @@
 """Follows an operation to its end: through the event stream when somebody wants to see progress, else by one long wait."""
 
-import json
-
 from yurt.client import requests
 from yurt.client.events import LOST
+from yurt.client.quick import loads
 from yurt.errors import Unavailable, YurtError, from_document
 
 TYPE_CHECKING = False
@@ -105,10 +104,12 @@ def _follow_once(
 
 def _news(message: bytes, operation_id: str) -> "dict[str, object] | None":
     try:
-        event = json.loads(message)
+        event = loads(message)
     except ValueError:
         return None
-    data = event.get("data") if isinstance(event, dict) else None
+    if not isinstance(event, dict):
+        return None
+    data = event.get("data")
     if not isinstance(data, dict) or not str(event.get("type", "")).startswith("operation."):
         return None
     return data if data.get("operation") == operation_id else None

@@ -3,10 +3,10 @@
 The first byte of each binary message is its channel. Channel 5 is ours: the name of a signal to send.
 """
 
-import json
 import select
 
 from yurt.client import requests
+from yurt.client.quick import loads
 from yurt.errors import Internal, YurtError, from_document
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ QUEUE_LIMIT = 256 << 10
 def exit_code_of(status: bytes) -> int:
     """The exit code in a status message. Raises the error that kept the program from running."""
     try:
-        document = json.loads(status)
+        document = loads(status)
     except ValueError:
         document = None
     if not isinstance(document, dict):

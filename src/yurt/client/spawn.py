@@ -15,8 +15,9 @@ from yurt.paths import DAEMON_LOG, directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
+
+    from yurt.client.quick import socket
 
 READY_FD = 3
 START_LIMIT_S = 90.0

@@ -6,10 +6,9 @@ that is not yurtd gives an error, never a crash or a full memory.
 """
 
 import errno
-import json
 import os
-import socket
 
+from yurt.client.quick import dumps, loads, socket
 from yurt.client.requests import Request, target
 from yurt.errors import Denied, Unavailable, YurtError, from_document
 from yurt.paths import SOCKET, directories
@@ -183,7 +182,7 @@ class Response:
 def document(body: bytes) -> object:
     """Parse a JSON body. Raises Unavailable."""
     try:
-        return json.loads(body) if body else None
+        return loads(body) if body else None
     except (ValueError, RecursionError) as error:
         raise nonsense("not JSON") from error
 
@@ -191,7 +190,7 @@ def document(body: bytes) -> object:
 def failure(status: int, body: bytes) -> YurtError:
     """The error that a response with status 400 or above carries."""
     try:
-        parsed = json.loads(body)
+        parsed = loads(body)
     except (ValueError, RecursionError):
         parsed = None
     error = parsed.get("error") if isinstance(parsed, dict) else None
@@ -336,7 +335,7 @@ def encode(request: Request, *extra: str) -> bytes:
     lines = [f"{request.method} {target(request)} HTTP/1.1", "Host: yurt", *extra]
     body = b""
     if request.body is not None:
-        body = json.dumps(request.body, separators=(",", ":")).encode()
+        body = dumps(request.body).encode()
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     elif request.method in ("POST", "PUT") and not extra:
         lines.append("Content-Length: 0")
