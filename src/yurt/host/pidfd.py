@@ -1,22 +1,40 @@
-"""What the kernel keeps about a process behind its pidfd: here, how it ended, although it was never our child."""
+"""How a process ended, although it was never our child."""
 
 import fcntl
 import struct
+from pathlib import Path
 
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
 PIDFD_INFO_EXIT = 1 << 3
 
 
-def exit_status(pidfd: int) -> int | None:
-    """How the process ended: its exit code, or minus the signal; None while it runs or where the kernel cannot say.
+def exit_status(pidfd: int, pid: int, start: int) -> int | None:
+    """The exit code of a process that has ended, or minus its signal; None where the kernel cannot say.
 
-    Works for any process whose pidfd was opened before it was reaped. Source: Linux 6.15, `PIDFD_INFO_EXIT`.
+    `pidfd` was opened while it ran. Before its parent has collected it, /proc still tells; after that the kernel
+    remembers for whoever holds a pidfd. Source: Linux 6.15, `PIDFD_INFO_EXIT`; proc_pid_stat(5), field 52.
     """
+    status = _of_zombie(pid, start)
+    if status is None:
+        status = _of_pidfd(pidfd)
+    if status is None:
+        return None
+    return -(status & 0x7F) if status & 0x7F else status >> 8 & 0xFF
+
+
+def _of_zombie(pid: int, start: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return int(fields[49]) if fields[0] == "Z" and int(fields[19]) == start else None
+
+
+def _of_pidfd(pidfd: int) -> int | None:
     try:
         info = fcntl.ioctl(pidfd, PIDFD_GET_INFO, struct.pack("=Q56x", PIDFD_INFO_EXIT))
     except OSError:
         return None
-    mask, status = int.from_bytes(info[:8], "little"), int.from_bytes(info[60:64], "little", signed=True)
-    if not mask & PIDFD_INFO_EXIT:
-        return None
-    return -(status & 0x7F) if status & 0x7F else status >> 8 & 0xFF
+    mask, status = struct.unpack("=Q52xi", info)
+    return status if mask & PIDFD_INFO_EXIT else None

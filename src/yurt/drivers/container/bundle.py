@@ -66,9 +66,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the config depends on besides the spec."""
 
+    runtime: str  # `crun` or `runc`
     rootfs: str  # where the root is mounted in the runtime's mount namespace
     userns: str  # path of the user namespace to join
-    cgroup_version: int
     architecture: str  # as `uname -m` says it
     open_files: int  # the hard limit of open files that we have ourselves
 
@@ -92,13 +92,16 @@ def runtime_config(
 ) -> dict[str, Any]:
     """The whole config.json of one container. (`Any`: JSON of another project's schema.)"""
     systemd = boots_systemd(spec)
+    # crun leaves control groups to us; runc insists on one, and a relative path is one inside that it runs in
+    cgroup = {} if facts.runtime == "crun" else {"cgroupsPath": "guest"}
     return {
         "ociVersion": "1.0.2",
         "hostname": hostname,
         "root": {"path": facts.rootfs, "readonly": False},
         "process": _process(spec, facts),
         "mounts": _mounts(systemd, str(attachments.agent_binary)),
-        "linux": {
+        "linux": cgroup
+        | {
             "namespaces": [
                 {"type": "user", "path": facts.userns},
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network", "cgroup")),
@@ -119,7 +122,7 @@ def _process(spec: ResolvedSpec, facts: BundleFacts) -> dict[str, Any]:
         "args": [AGENT_PATH, "--container"],
         "env": [f"PATH={PATH}", "container=oci"],
         "cwd": "/",
-        "capabilities": {name: capabilities for name in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "soft": min(1024, facts.open_files), "hard": facts.open_files},
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},

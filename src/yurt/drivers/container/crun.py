@@ -1,18 +1,14 @@
 """The container driver: an OCI runtime starts yurt-agent as PID 1 inside the instance's own namespaces.
 
-The runtime runs once, detached, in a thread's private mount namespace that holds the container's root and hides
-the unified hierarchy of a hybrid host, which crun 1.8 refuses. Nothing of it stays: what lives on is PID 1 and its
-control group, and both are found again from the run directory. The agent waits for the end of its boot config, so
-the network is up before the guest's first program runs.
+The runtime runs once and is gone; what lives on is PID 1 and its control group, and both are found again from the
+run directory. There is no monitor process: the kernel tells through PID 1's pidfd when and how it ended. The agent
+waits for the end of its boot config, so the network is up before the guest's first program runs, and a container
+whose daemon dies while starting it ends by itself.
 """
 
 import asyncio
 import contextlib
-import errno
-import fcntl
-import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -30,65 +26,57 @@ from yurt.drivers.base import (
     decode_launched,
     encode_launched,
 )
-from yurt.drivers.container import rootfs
-from yurt.drivers.container.bundle import (
-    AGENT_FDS,
-    DEFAULT_PIDS,
-    DEVICE_RULES,
-    BundleFacts,
-    boots_systemd,
-    runtime_config,
-)
-from yurt.drivers.container.usernet import start_usernet
+from yurt.drivers.container.bundle import DEFAULT_PIDS, DEVICE_RULES, boots_systemd
+from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, RUNTIMES, launch
+from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
+from yurt.drivers.container.usernet import NETWORK_LOG, start_usernet
 from yurt.drivers.container.userns import UserNamespaces
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
-from yurt.host import files, layout, mounts, proc
+from yurt.host import files, layout, proc
 from yurt.host.cgroup import Group, Limits
-from yurt.host.gate import bind_socket
 from yurt.host.pidfd import exit_status
 from yurt.model.host import HostFacts
-from yurt.model.instance import Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
+from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 
 if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
-log = logging.getLogger("yurt.crun")
-RUNTIMES = ("crun", "runc")
-START_TIMEOUT_S = 60.0
-HALT_SYSTEMD = signal.SIGRTMIN + 3
-FIRST_FREE_FD = 20
-# Join the control group while single-threaded, put the two descriptors where the runtime passes them on, become it.
-# The script is constant; all that varies are its arguments.
-_ENTER = (
-    'agent=$1 config=$2; shift 2; while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; '
-    'exec 3<&"$agent" 4<&"$config"; eval "exec $agent<&- $config<&-"; exec "$@"'
-)
+PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux", "unshare": "util-linux"}
+ENDED_BY_INIT = {
+    -signal.SIGINT: "halt",
+    -signal.SIGHUP: "restart",
+}  # reboot(2) in a pid namespace ends PID 1 so
 
 
 class CrunDriver:
-    """Runs kind `container`. `facts` are this host's, found once per daemon."""
+    """Runs the kind `container`. `facts` are this host's, found once per daemon."""
 
     name = "crun"
 
     def __init__(self, facts: HostFacts) -> None:
         self.facts = facts
         self._namespaces = UserNamespaces()
+        self._ended: set[str] = set()  # whom we have killed ourselves
 
     def capabilities(self, facts: HostFacts) -> Capabilities:
         """Say what this driver can do here. Pure."""
-        wanted = ("slirp4netns", "setpriv")
-        missing = [tool for tool in wanted if tool not in facts.tools]
-        if not any(name in facts.tools for name in RUNTIMES):
-            missing.insert(0, "crun")
-        reason = f"`{missing[0]}` is not installed" if missing else ""
-        if not reason and not facts.user_namespaces:
-            reason = "this host forbids user namespaces"
+        missing = [tool for tool in PACKAGES if tool not in facts.tools]
+        if "crun" in missing and any(name in facts.tools for name in RUNTIMES):
+            missing.remove("crun")
+        reason, fix = "", ""
+        if missing:
+            reason = f"`{missing[0]}` is not installed"
+            fix = "apt-get install " + " ".join(sorted({PACKAGES[tool] for tool in missing}))
+        elif not facts.root:
+            reason, fix = "containers need root", "run the daemon as root"
+        elif not facts.user_namespaces:
+            reason, fix = "this host forbids user namespaces", "sysctl -w user.max_user_namespaces=15000"
+        elif not facts.overlay:
+            reason, fix = "this kernel has no overlay file system", "modprobe overlay"
+        elif facts.cgroups.version == 0:
+            reason, fix = "no control groups are mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
         return Capabilities(
-            kinds=frozenset({Kind.CONTAINER}),
-            available=not reason,
-            reason=reason,
-            fix="apt-get install crun slirp4netns util-linux" if missing else "",
-            exit_code=True,
+            kinds=frozenset({Kind.CONTAINER}), available=not reason, reason=reason, fix=fix, exit_code=True
         )
 
     def check(self, spec: ResolvedSpec, capabilities: Capabilities) -> None:
@@ -97,167 +85,107 @@ class CrunDriver:
             raise Unsupported(capabilities.reason, hint=capabilities.fix)
         if spec.kind not in capabilities.kinds:
             raise Unsupported(f"driver `{self.name}` does not run the kind `{spec.kind}`")
-
-    def _group(self, run_dir: Path) -> Group:
-        return Group(self.facts.cgroups, f"yurt/{run_dir.name}")
+        if spec.init is Init.IMAGE and not spec.init_path:
+            raise Invalid(f"image `{spec.image}` has no init to boot", hint="name a command to run")
 
     async def start(self, instance: Instance, attachments: Attachments) -> Launched:
-        """Start the container and return once its PID 1 has its configuration. On failure nothing of it is left."""
+        """Start the container and return once its PID 1 has its configuration.
+
+        On failure nothing of it is left running or mounted, and the error says why (ToolFailed).
+        """
         if attachments.rootfs is None or attachments.agent_binary is None:
             raise Invalid("a container needs a root file system and the agent")
-        if (await self.observe(attachments.run_dir)).phase in (Phase.RUNNING, Phase.PAUSED):
+        run_dir = attachments.run_dir
+        if (await self.observe(run_dir)).phase in (Phase.RUNNING, Phase.PAUSED):
             raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
-        await self.cleanup(attachments.run_dir)
+        if self._groups(run_dir)[0].exists() or (run_dir / layout.LAUNCHED).exists():
+            await self.cleanup(run_dir)
+        self._ended.discard(run_dir.name)
         try:
             return await self._start(instance, attachments)
         except BaseException:
-            await self.cleanup(attachments.run_dir)
+            await self.cleanup(run_dir)
             raise
 
     async def _start(self, instance: Instance, attachments: Attachments) -> Launched:
         assert attachments.rootfs is not None
-        spec, run_dir, (base, count) = instance.spec, attachments.run_dir, attachments.host_ids
-        group = self._group(run_dir)
-        await asyncio.to_thread(_make_group, group, spec, base)
-        await rootfs.prepare_data(attachments.rootfs)
+        run_dir, (base, count) = attachments.run_dir, attachments.host_ids
+        group, _ = self._groups(run_dir)
+        _make_group(group, instance.spec, base)
+        await prepare_data(attachments.rootfs)
         config_read, config_write = os.pipe2(os.O_CLOEXEC)
-        helpers: dict[str, tuple[int, int]] = {}
         try:
             async with self._namespaces.open(base, count, attachments.uid, attachments.gid) as userns:
-                argv = await self._run(instance, attachments, group, userns, config_read)
-            pid = int((run_dir / "pid").read_text())
-            started = proc.process_start(pid)
-            if started is None:
-                raise ToolFailed(argv=argv, status="an early end", stderr=_words(run_dir))
-            launched = self._record(spec, attachments, argv, pid, started, helpers)
-            if spec.network is NetworkMode.USER:
-                helper = await start_usernet(
-                    pid, attachments.uid, attachments.gid, group, run_dir, run_dir / "network.log"
+                argv, pid, started = await launch(
+                    instance, attachments, self.facts, group, userns, config_read
                 )
-                helpers["network"] = (helper.pid, helper.start)
-                helper.close()
-                launched = self._record(spec, attachments, argv, pid, started, helpers)
+            launched = Launched(
+                driver=self.name,
+                pid=pid,
+                process_start=started,
+                argv=argv,
+                versions={"kernel": self.facts.kernel, "runtime": Path(argv[0]).name},
+                spec=instance.spec,
+                attachments=attachments,
+            )
+            if instance.spec.network is NetworkMode.USER:
+                helper = await self._network(launched, attachments)
+                launched = msgspec.structs.replace(launched, helpers={"network": helper})
+            files.write_atomic(run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
             await asyncio.to_thread(_write_all, config_write, attachments.config)
             return launched
         finally:
             os.close(config_read)
             os.close(config_write)
 
-    def _record(
-        self,
-        spec: ResolvedSpec,
-        attachments: Attachments,
-        argv: tuple[str, ...],
-        pid: int,
-        started: int,
-        helpers: dict[str, tuple[int, int]],
-    ) -> Launched:
-        launched = Launched(
-            driver=self.name,
-            pid=pid,
-            process_start=started,
-            argv=argv,
-            versions={"kernel": self.facts.kernel},
-            helpers=dict(helpers),
-            spec=spec,
-            attachments=attachments,
+    async def _network(self, launched: Launched, attachments: Attachments) -> tuple[int, int]:
+        _, group = self._groups(attachments.run_dir)
+        helper = await start_usernet(
+            launched.pid, attachments.uid, attachments.gid, group, attachments.run_dir
         )
-        files.write_atomic(attachments.run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
-        return launched
+        found = helper.pid, helper.start
+        helper.close()
+        return found
 
-    async def _run(
-        self, instance: Instance, attachments: Attachments, group: Group, userns: int, config: int
-    ) -> tuple[str, ...]:
-        """Run the runtime to the point where PID 1 runs. Returns its argv."""
-        run_dir = attachments.run_dir
-        runtime = next(self.facts.tools[name] for name in RUNTIMES if name in self.facts.tools)
-        bundle = run_dir / "bundle"
-        bundle.mkdir(mode=0o700, exist_ok=True)
-        words: tuple[str, ...] = (runtime, "--root", str(run_dir / "crun"), "--log", str(run_dir / "crun.log"))
-        if runtime.endswith("crun"):
-            words += ("--cgroup-manager=disabled",)
-        words += ("run", "--detach", "--bundle", str(bundle), "--pid-file", str(run_dir / "pid"))
-        words += ("--preserve-fds", str(AGENT_FDS), run_dir.name)
-        with bind_socket(run_dir / layout.AGENT_SOCKET) as listener:
-            moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD) for fd in (listener.fileno(), config)]
-            joins = [str(path) for path in group.join_files]
-            argv = ("bash", "-c", _ENTER, "yurt-enter", *map(str, moved), *joins, "--", *words)
+    def _groups(self, run_dir: Path) -> tuple[Group, Group]:
+        """The guest's control group and its network helper's, which is beside it: neither limits nor pause reach it.
 
-            def enter() -> proc.Process:
-                if self.facts.cgroups.hybrid:
-                    _hide_unified(self.facts.cgroups.mounts.get("", "/sys/fs/cgroup/unified"))
-                root = self._mount(attachments, userns)
-                document = runtime_config(instance.spec, instance.name, attachments, self._facts(root, userns))
-                (bundle / "config.json").write_bytes(msgspec.json.encode(document))
-                return proc.spawn(argv, log_path=run_dir / layout.MACHINE_LOG, pass_fds=moved)
+        They follow from the run directory's name, so that whatever was half started can be found and ended.
+        """
+        name = f"yurt/{run_dir.name}"
+        return Group(self.facts.cgroups, name), Group(self.facts.cgroups, name + ".net")
 
-            try:
-                process = await asyncio.to_thread(mounts.run_in_private_mounts, enter)
-            finally:
-                for descriptor in moved:
-                    os.close(descriptor)
-            try:
-                async with asyncio.timeout(START_TIMEOUT_S):
-                    status = await process.wait()
-            except TimeoutError as error:
-                raise Timeout(what="the container runtime", timeout_s=START_TIMEOUT_S) from error
-            finally:
-                await process.end(grace_s=0)
-                process.close()
-        if status != 0:
-            raise ToolFailed(argv=words, status=proc.describe_status(status or 0), stderr=_words(run_dir))
-        return words
-
-    def _mount(self, attachments: Attachments, userns: int) -> Path:
-        assert attachments.rootfs is not None
-        base = attachments.host_ids[0]
-        try:
-            return rootfs.mount_root(attachments.rootfs, attachments.run_dir, userns, base)
-        except Unsupported:
-            rootfs.copy_tree(attachments.rootfs, attachments.run_dir, base)
-            return rootfs.mount_root(attachments.rootfs, attachments.run_dir, userns, base)
-
-    def _facts(self, root: Path, userns: int) -> BundleFacts:
-        return BundleFacts(
-            rootfs=str(root),
-            userns=f"/proc/{os.getpid()}/fd/{userns}",
-            cgroup_version=self.facts.cgroups.version,
-            architecture=self.facts.architecture,
-            open_files=min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20),
-        )
-
-    def _process(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
-        """The record and the living PID 1 of a run directory; None when nothing was started."""
+    def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
+        """The record of what was started, and its living PID 1; None when nothing was."""
         try:
             launched = decode_launched((run_dir / layout.LAUNCHED).read_bytes())
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
         return launched, proc.Process.adopt(launched.pid, launched.process_start)
 
-    async def observe(self, run_dir: Path) -> Observed:
-        """Say what is there now. Works after a daemon restart; STOPPED when nothing was ever started."""
-        found = self._process(run_dir)
-        if found is None or found[1] is None:
-            return Observed(phase=Phase.STOPPED)
-        found[1].close()
-        frozen = await asyncio.to_thread(self._group(run_dir).frozen)
-        return Observed(phase=Phase.PAUSED if frozen else Phase.RUNNING, pid=found[0].pid)
-
     def _living(self, run_dir: Path) -> tuple[Launched, proc.Process]:
-        found = self._process(run_dir)
+        found = self._find(run_dir)
         if found is None or found[1] is None:
             raise NotFound(kind="running container", name=run_dir.name)
         return found[0], found[1]
 
+    async def observe(self, run_dir: Path) -> Observed:
+        """Say what is there now. Works after a daemon restart; STOPPED when nothing was ever started."""
+        found = self._find(run_dir)
+        if found is None or found[1] is None:
+            return Observed(phase=Phase.STOPPED)
+        found[1].close()
+        frozen = self._groups(run_dir)[0].frozen()
+        return Observed(phase=Phase.PAUSED if frozen else Phase.RUNNING, pid=found[0].pid)
+
     async def stop(self, run_dir: Path, *, timeout_s: float) -> None:
-        """Ask PID 1 to end, in the way its init understands; at once when none runs. Raises Timeout."""
+        """Ask PID 1 to end in the way its init understands; at once when none runs. Raises Timeout."""
         try:
             launched, process = self._living(run_dir)
         except NotFound:
             return
-        spec = launched.spec
-        process.send(HALT_SYSTEMD if spec is not None and boots_systemd(spec) else signal.SIGTERM)
         try:
+            process.send(halt_signal(launched.spec))
             async with asyncio.timeout(timeout_s):
                 await process.wait()
         except TimeoutError as error:
@@ -266,56 +194,72 @@ class CrunDriver:
             process.close()
 
     async def kill(self, run_dir: Path) -> None:
-        """End every process of the container now. Safe to repeat."""
-        found = self._process(run_dir)
-        group = self._group(run_dir)
+        """End every process of the container now, frozen ones too. Returns when none is left. Safe to repeat."""
+        found = self._find(run_dir)
+        process = found[1] if found is not None else None
+        if process is not None:
+            self._ended.add(run_dir.name)
+        group, _ = self._groups(run_dir)
         await asyncio.to_thread(group.kill)
-        if found is not None and found[1] is not None:
-            await found[1].end(grace_s=0)
-            found[1].close()
+        if process is not None:
+            await process.end(grace_s=0)  # the kernel ends a pid namespace before its first process is gone
+            process.close()
 
     async def pause(self, run_dir: Path) -> None:
-        """Freeze all its processes. Safe to repeat."""
+        """Freeze all its processes. Safe to repeat. Raises NotFound when it does not run."""
         self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._group(run_dir).freeze)
+        await asyncio.to_thread(self._groups(run_dir)[0].freeze)
 
     async def resume(self, run_dir: Path) -> None:
-        """Let them go on. Safe to repeat."""
+        """Let them go on. Safe to repeat. Raises NotFound when it does not run."""
         self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._group(run_dir).thaw)
+        await asyncio.to_thread(self._groups(run_dir)[0].thaw)
 
     async def cleanup(self, run_dir: Path) -> None:
-        """End what is left and take away control group, helper, sockets and runtime state. Idempotent."""
+        """End what is left and take away control groups, network helper, sockets and runtime state. Idempotent.
+
+        Mounts and loop devices need nothing: they went with the container's mount namespace.
+        """
         await self.kill(run_dir)
-        found = self._process(run_dir)
+        group, network = self._groups(run_dir)
+        found = self._find(run_dir)
         for pid, started in (found[0].helpers if found is not None else {}).values():
             if helper := proc.Process.adopt(pid, started):
                 await helper.end(grace_s=0)
                 helper.close()
-        await asyncio.to_thread(self._group(run_dir).remove)
+        network.kill()
+        await asyncio.to_thread(network.remove)
+        await asyncio.to_thread(group.remove)
         await asyncio.to_thread(_clear, run_dir)
+        self._ended.discard(run_dir.name)
 
     async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
-        """Yield `exited` when PID 1 has ended. One reader at a time."""
-        found = self._process(run_dir)
+        """Yield `running`, then how PID 1 ended: `failed` when its memory ran out, and `exited`."""
+        found = self._find(run_dir)
         if found is None or found[1] is None:
             yield DriverEvent(type="exited")
             return
-        process = found[1]
-        descriptor = os.pidfd_open(process.pid)
+        launched, process = found[0], found[1]
+        pidfd = os.pidfd_open(process.pid)
         try:
             yield DriverEvent(type="running")
             await process.wait()
-            status = exit_status(descriptor)
+            status = exit_status(pidfd, process.pid, process.start)
         finally:
-            os.close(descriptor)
+            os.close(pidfd)
             process.close()
-        killed = status is not None and status < 0
-        yield DriverEvent(
-            type="exited",
-            exit_code=None if status is None else 128 - status if killed else status,
-            reason=f"its first process ended by {proc.describe_status(status)}" if killed and status else "",
-        )
+        if status == -signal.SIGKILL and run_dir.name not in self._ended and self._ran_out_of_memory(run_dir):
+            size = launched.spec.memory_bytes >> 20 if launched.spec else 0
+            hint = "give it more with `--memory`"
+            yield DriverEvent(
+                type="failed", reason=f"it needed more than its {size} MiB of memory", hint=hint
+            )
+        yield ending(status, killed=run_dir.name in self._ended)
+
+    def _ran_out_of_memory(self, run_dir: Path) -> bool:
+        with contextlib.suppress(NotFound):
+            return self._groups(run_dir)[0].usage().oom_kills > 0
+        return False
 
     async def agent(self, run_dir: Path) -> "AgentClient":
         """Connect to the guest's agent. Raises NotFound when the container does not run."""
@@ -328,9 +272,9 @@ class CrunDriver:
         """The counters of its control group. Raises NotFound when it does not run."""
         launched, process = self._living(run_dir)
         process.close()
-        counted = await asyncio.to_thread(self._group(run_dir).usage)
+        counted = await asyncio.to_thread(self._groups(run_dir)[0].usage)
         return Usage(
-            name=run_dir.name,
+            name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
             kind=Kind.CONTAINER,
             at=time.monotonic(),
             cpu_s=counted.cpu_s,
@@ -342,39 +286,47 @@ class CrunDriver:
         )
 
 
+def halt_signal(spec: ResolvedSpec | None) -> int:
+    """What tells a container's PID 1 to end: systemd, busybox init and yurt-agent each listen to another signal."""
+    if spec is None or spec.init is Init.COMMAND:
+        return signal.SIGTERM
+    return signal.SIGRTMIN + 3 if boots_systemd(spec) else signal.SIGUSR2
+
+
+def ending(status: int | None, *, killed: bool) -> DriverEvent:
+    """The last event of a container whose PID 1 ended with `status` (minus a signal; None: not known). Pure."""
+    if status is None or killed:
+        return DriverEvent(type="exited")
+    if status in ENDED_BY_INIT:
+        return DriverEvent(type="exited", exit_code=0)
+    if status < 0:
+        reason = f"its first process ended by {proc.describe_status(status)}"
+        return DriverEvent(type="exited", exit_code=128 - status, reason=reason)
+    return DriverEvent(type="exited", exit_code=status)
+
+
 def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
     group.create(Limits(cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=DEFAULT_PIDS))
     group.restrict_devices(DEVICE_RULES)
-    group.delegate(base, base)
-
-
-def _hide_unified(mounted: str) -> None:
-    with contextlib.suppress(Exception):
-        mounts.unmount(Path(mounted), lazy=True)
+    if spec.init is Init.IMAGE:
+        group.delegate(base, base)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
-    while view:
-        try:
+    try:
+        while view:
             view = view[os.write(descriptor, view) :]
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise ToolFailed("the container ended before it was configured", status="an early end") from error
-            raise
-
-
-def _words(run_dir: Path) -> str:
-    """What the runtime said last."""
-    texts = []
-    for name in (layout.MACHINE_LOG, "crun.log"):
-        with contextlib.suppress(FileNotFoundError):
-            texts.append((run_dir / name).read_text(errors="replace")[-4096:])
-    return "\n".join(texts)
+    except BrokenPipeError as error:
+        text = "the container ended before it was configured"
+        raise ToolFailed(text, status="an early end") from error
 
 
 def _clear(run_dir: Path) -> None:
-    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, "pid", "crun", "bundle", "rootfs", "lower", "data", "net"):
+    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE, NETWORK_LOG):
+        (run_dir / name).unlink(missing_ok=True)
+    for name in (BUNDLE, RUNTIME_STATE):
         files.remove_tree(run_dir / name)
+    for name in MOUNT_POINTS:
         with contextlib.suppress(FileNotFoundError):
-            (run_dir / name).unlink()
+            (run_dir / name).rmdir()

@@ -14,10 +14,12 @@ import struct
 from pathlib import Path
 
 from yurt.drivers.base import RootfsAttachment
+from yurt.errors import Unsupported
 from yurt.host import files, mounts, proc
 
 log = logging.getLogger("yurt.rootfs")
 COPY_TIMEOUT_S = 3600.0
+MOUNT_POINTS = ("data", "lower", "rootfs", "net")  # in the run directory; empty outside private namespaces
 DISK_IMAGE = "disk.ext4"  # inside RootfsAttachment.data, when its size is limited
 CAPABILITY = "security.capability"
 VFS_CAP_REVISION_3 = 0x03000000
@@ -45,20 +47,25 @@ async def prepare_data(rootfs: RootfsAttachment) -> None:
 def mount_root(rootfs: RootfsAttachment, run_dir: Path, userns: int, base: int) -> Path:
     """Mount the root below `run_dir`, for this thread's namespace only, and return where.
 
-    Raises Unsupported when idmapped mounts do not work here and no copy has been made yet (`copy_tree`).
+    The first time on a host without idmapped mounts it copies the whole tree, which takes seconds.
     """
     layer = rootfs.data
     if rootfs.size_bytes:
         layer = _place(run_dir, "data")
         mounts.mount_loop(rootfs.data / DISK_IMAGE, layer, "ext4")
-    root = _place(run_dir, "rootfs")
-    copied = layer / "copy"
-    if copied.is_dir():
-        mounts.mount(str(copied), root, "", mounts.MS_BIND)
+    root, copy = _place(run_dir, "rootfs"), layer / "copy"
+    if not copy.is_dir():
+        lower = _place(run_dir, "lower")
+        try:
+            mounts.mount_idmapped(rootfs.lower, lower, userns)
+        except Unsupported as error:
+            log.warning("copying `%s`, which takes longer: %s", rootfs.lower, error)
+            with files.temporary_sibling(copy) as fresh:
+                copy_shifted(rootfs.lower, fresh, base)
+    if copy.is_dir():
+        mounts.mount(str(copy), root, "", mounts.MS_BIND)
         mounts.mount("none", root, "", mounts.MS_BIND | mounts.MS_REMOUNT | mounts.MS_NODEV)
         return root
-    lower = _place(run_dir, "lower")
-    mounts.mount_idmapped(rootfs.lower, lower, userns)
     upper, work = layer / "upper", layer / "work"
     if not upper.is_dir():
         work.mkdir(mode=0o700, exist_ok=True)
@@ -66,17 +73,6 @@ def mount_root(rootfs: RootfsAttachment, run_dir: Path, userns: int, base: int) 
         _make_top(rootfs.lower, upper, base)
     mounts.mount_overlay(lower, upper, work, root)
     return root
-
-
-def copy_tree(rootfs: RootfsAttachment, run_dir: Path, base: int) -> None:
-    """Copy the image's tree into the instance's layer with shifted owners; the slow way. Blocks; safe to repeat."""
-    layer = rootfs.data
-    if rootfs.size_bytes:
-        layer = _place(run_dir, "data")
-        mounts.mount_loop(rootfs.data / DISK_IMAGE, layer, "ext4")
-    log.info("no idmapped mounts for `%s`: copying it", rootfs.lower)
-    with files.temporary_sibling(layer / "copy") as fresh:
-        copy_shifted(rootfs.lower, fresh, base)
 
 
 def copy_shifted(source: Path, target: Path, base: int) -> None:
@@ -141,5 +137,3 @@ def _place(run_dir: Path, name: str) -> Path:
     place = run_dir / name
     place.mkdir(mode=0o755, exist_ok=True)
     return place
-
-

@@ -7,66 +7,72 @@ owns the container's user namespace.
 
 import asyncio
 import os
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from yurt.drivers.container.userns import unprivileged
-from yurt.errors import Timeout, ToolFailed
+from yurt.drivers.container.userns import first_word, unprivileged
+from yurt.errors import ToolFailed
 from yurt.host import mounts, proc
-from yurt.host.cgroup import Group
+from yurt.host.cgroup import Group, Limits
+from yurt.host.netns import configure_ipv4
 
 TUN = Path("/dev/net/tun")
 TUN_DEVICE = (10, 200)
-READY_S = 20.0
+NETWORK_LOG = "network.log"
+INTERFACE = "tap0"
+ADDRESS, GATEWAY = IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2")
 MTU = 65520
+HELPER_PIDS = 16
 
 
 def slirp_args(pid: int, ready_fd: int) -> tuple[str, ...]:
     """The command of the network helper for the container whose PID 1 is `pid`. Pure."""
     return (
         "slirp4netns",
-        "--configure",
         f"--mtu={MTU}",
         "--disable-host-loopback",
+        "--enable-seccomp",
         f"--ready-fd={ready_fd}",
         f"--userns-path=/proc/{pid}/ns/user",
         "--netns-type=path",
         f"/proc/{pid}/ns/net",
-        "tap0",
+        INTERFACE,
     )
 
 
 # join the helper's control group while still root, then become the unprivileged user
-_JOIN = 'for file; do case "$file" in --) shift; exec "$@";; esac; echo 0 >"$file" || exit 125; shift; done'
+_JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
 
 
-async def start_usernet(
-    pid: int, uid: int, gid: int, group: Group, run_dir: Path, log_path: Path
-) -> proc.Process:
-    """Start the helper and return when the interface in the container is up. Raises ToolFailed with its last words."""
-    ready_read, ready_write = os.pipe()
-    # all controllers but the one that would deny it /dev/net/tun
-    devices = group.directories.get("devices")
-    joins = [str(path) for path in group.join_files if path.parent != devices]
-    argv = ("sh", "-c", _JOIN, "sh", *joins, "--", *unprivileged(uid, gid), *slirp_args(pid, ready_write))
+async def start_usernet(pid: int, uid: int, gid: int, group: Group, run_dir: Path) -> proc.Process:
+    """Start the helper for the container whose PID 1 is `pid`; return when its network is up.
 
-    def launch() -> proc.Process:
-        _offer_tun(run_dir)
-        return proc.spawn(argv, log_path=log_path, pass_fds=(ready_write,), cwd=Path("/"))
-
+    Raises ToolFailed with the helper's last words.
+    """
+    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    log_path = run_dir / NETWORK_LOG
     try:
+        group.create(Limits(pids=HELPER_PIDS))
+        joins = [str(path) for path in group.join_files]
+        command = slirp_args(pid, ready_write)
+        argv = ("/bin/sh", "-c", _JOIN, "yurt-net", *joins, "--", *unprivileged(uid, gid), *command)
+
+        def launch() -> proc.Process:
+            _offer_tun(run_dir)
+            return proc.spawn(argv, log_path=log_path, pass_fds=(ready_write,), cwd=Path("/"))
+
         helper = await asyncio.to_thread(mounts.run_in_private_mounts, launch)
-    finally:
         os.close(ready_write)
-    try:
-        if not await _ready(ready_read):
-            words = log_path.read_text(errors="replace")
-            raise ToolFailed(argv=argv[argv.index("slirp4netns") :], status="no network", stderr=words)
-    except BaseException:
-        await helper.end(grace_s=0)
-        raise
+        ready_write = -1
+        if await first_word(ready_read) != b"1":
+            await helper.end(grace_s=0)
+            raise ToolFailed(argv=command, status="an early end", stderr=log_path.read_text(errors="replace"))
+        await asyncio.to_thread(configure_ipv4, pid, INTERFACE, ADDRESS, GATEWAY, MTU)
+        return helper
     finally:
         os.close(ready_read)
-    return helper
+        if ready_write >= 0:
+            os.close(ready_write)
 
 
 def _offer_tun(run_dir: Path) -> None:
@@ -80,18 +86,3 @@ def _offer_tun(run_dir: Path) -> None:
     os.mknod(node, 0o020666, os.makedev(*TUN_DEVICE))
     node.chmod(0o666)
     mounts.mount(str(node), TUN, "", mounts.MS_BIND)
-
-
-async def _ready(descriptor: int) -> bool:
-    """Wait for the helper's sign; False when it ended instead."""
-    loop = asyncio.get_running_loop()
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, proc.resolve, readable)
-    try:
-        async with asyncio.timeout(READY_S):
-            await readable
-    except TimeoutError as error:
-        raise Timeout(what="the container's network", timeout_s=READY_S) from error
-    finally:
-        loop.remove_reader(descriptor)
-    return os.read(descriptor, 1) == b"1"

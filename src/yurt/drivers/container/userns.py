@@ -56,15 +56,15 @@ class UserNamespaces:
 
 async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
     """Make a user namespace and return a descriptor of it. Raises ToolFailed where the host forbids them."""
-    hold_read, hold_write = os.pipe()
-    said_read, said_write = os.pipe()
+    hold_read, hold_write = os.pipe2(os.O_CLOEXEC)
+    said_read, said_write = os.pipe2(os.O_CLOEXEC)
     argv = (*unprivileged(uid, gid), "unshare", "--user", "--", "sh", "-c", _HOLD)
     try:
         helper = proc.spawn(argv, stdin=hold_read, stdout=said_write)
         os.close(said_write)
         said_write = -1
         try:
-            if await _first_line(said_read) != b"made\n":
+            if await first_word(said_read) != b"made\n":
                 raise ToolFailed(
                     "this host does not let us make user namespaces",
                     argv=argv,
@@ -84,7 +84,7 @@ async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
                 os.close(descriptor)
 
 
-async def _first_line(descriptor: int) -> bytes:
+async def first_word(descriptor: int) -> bytes:
     """Read what a helper says first (at most 64 bytes); b"" when it ended without a word."""
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()

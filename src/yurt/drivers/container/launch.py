@@ -1,0 +1,139 @@
+"""One run of the OCI runtime, from a bundle to a PID 1 that waits for its configuration.
+
+The runtime is started from a thread with a private mount namespace (host/mounts.py). The container's root is
+mounted there, and the unified hierarchy of a hybrid host is hidden there, which crun 1.8 refuses to see. Between
+thread and runtime is a shell of six words: it joins the control group while it is still single-threaded (cheap, and
+the same on version 1 and 2) and puts the two descriptors where the runtime passes them on.
+"""
+
+import asyncio
+import os
+import resource
+from pathlib import Path
+
+import msgspec
+
+from yurt.drivers.base import Attachments
+from yurt.drivers.container.bundle import AGENT_FDS, BundleFacts, runtime_config
+from yurt.drivers.container.rootfs import mount_root
+from yurt.errors import Invalid, Timeout, ToolFailed, Unsupported
+from yurt.host import files, layout, mounts, proc
+from yurt.host.cgroup import Group
+from yurt.host.gate import bind_socket
+from yurt.model.host import HostFacts
+from yurt.model.instance import Instance
+
+RUNTIMES = ("crun", "runc")  # the first that is installed is used
+BUNDLE, RUNTIME_STATE, PID_FILE = "bundle", "runtime", "pid"
+START_TIMEOUT_S = 60.0
+LAST_WORDS = 64 << 10
+# The script is constant; all that varies are its arguments: files to join groups by, `--`, the command. Standard
+# input is the agent's socket, standard output the config pipe; they become 3 and 4.
+ENTER = (
+    "/bin/sh",
+    "-c",
+    'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@" 3<&0 4<&1 0</dev/null 1>&2',
+    "yurt-enter",
+)
+
+
+def find_runtime(facts: HostFacts) -> str:
+    """The path of the OCI runtime to use. Raises Unsupported when none is installed."""
+    for name in RUNTIMES:
+        if path := facts.tools.get(name):
+            return path
+    raise Unsupported("no container runtime is installed", hint="apt-get install crun")
+
+
+def runtime_argv(runtime: str, run_dir: Path) -> tuple[str, ...]:
+    """The runtime's command: run detached, all its state in the run directory. Pure."""
+    # we make and limit the group ourselves; runc cannot leave that alone, so it gets a group inside ours (bundle.py)
+    manager = ("--cgroup-manager=disabled",) if Path(runtime).name == "crun" else ()
+    state = ("--root", str(run_dir / RUNTIME_STATE))
+    place = ("--bundle", str(run_dir / BUNDLE), "--pid-file", str(run_dir / PID_FILE))
+    return (runtime, *state, *manager, "run", "--detach", *place, f"--preserve-fds={AGENT_FDS}", run_dir.name)
+
+
+async def launch(
+    instance: Instance, attachments: Attachments, facts: HostFacts, group: Group, userns: int, config: int
+) -> tuple[tuple[str, ...], int, int]:
+    """Start the container; PID 1 then waits on `config` (a pipe's end for reading). Returns argv, pid, start time.
+
+    Raises ToolFailed with the runtime's words. What was made until then is for the driver's `cleanup`.
+    """
+    run_dir = attachments.run_dir
+    argv = runtime_argv(find_runtime(facts), run_dir)
+    words_read, words_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        with bind_socket(run_dir / layout.AGENT_SOCKET) as listener:
+            enter = (*ENTER, *(str(path) for path in group.join_files), "--", *argv)
+
+            def start() -> proc.Process:
+                if facts.cgroups.hybrid:
+                    mounts.unmount(Path(facts.cgroups.mounts[""]), lazy=True)
+                _write_bundle(instance, attachments, facts, Path(argv[0]).name, userns)
+                return proc.spawn(
+                    enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
+                )
+
+            process = await asyncio.to_thread(mounts.run_in_private_mounts, start)
+        os.close(words_write)
+        words_write = -1
+        status = await _finish(process)
+        words = _last_words(words_read)
+    finally:
+        os.close(
+            words_read
+        )  # from here on PID 1's own stderr leads nowhere: a guest cannot fill the host with it
+        if words_write >= 0:
+            os.close(words_write)
+    pid_file = run_dir / PID_FILE
+    started = None
+    if status == 0:
+        pid = int(pid_file.read_text())
+        started = proc.process_start(pid)
+    if started is None:
+        files.write_atomic(run_dir / layout.MACHINE_LOG, words.encode(), durable=False)
+        how = proc.describe_status(status) if status else "an early end of its first process"
+        raise ToolFailed(argv=argv, status=how, stderr=words, log=str(run_dir / layout.MACHINE_LOG))
+    return argv, pid, started
+
+
+async def _finish(process: proc.Process) -> int:
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            return await process.wait() or 0
+    except TimeoutError as error:
+        raise Timeout(what="the container runtime", timeout_s=START_TIMEOUT_S) from error
+    finally:
+        await process.end(grace_s=0)
+        process.close()
+
+
+def _last_words(descriptor: int) -> str:
+    """What was written to the pipe so far; its writers may live on."""
+    os.set_blocking(descriptor, False)
+    try:
+        return os.read(descriptor, LAST_WORDS).decode(errors="replace")
+    except BlockingIOError:
+        return ""
+
+
+def _write_bundle(
+    instance: Instance, attachments: Attachments, facts: HostFacts, runtime: str, userns: int
+) -> None:
+    if attachments.rootfs is None:
+        raise Invalid("a container needs a root file system")
+    run_dir = attachments.run_dir
+    root = mount_root(attachments.rootfs, run_dir, userns, attachments.host_ids[0])
+    known = BundleFacts(
+        runtime=runtime,
+        rootfs=str(root),
+        userns=f"/proc/{os.getpid()}/fd/{userns}",
+        architecture=facts.architecture,
+        open_files=min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20),
+    )
+    document = runtime_config(instance.spec, instance.name, attachments, known)
+    bundle = run_dir / BUNDLE
+    bundle.mkdir(mode=0o700, exist_ok=True)
+    (bundle / "config.json").write_bytes(msgspec.json.encode(document))
