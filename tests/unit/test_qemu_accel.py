@@ -1,6 +1,7 @@
 """The accelerator's verdict: kept for one boot, overruled by the user, and sound in its own image."""
 
 import asyncio
+import os
 import stat
 import struct
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_the_verdict_says_what_happened(
     monkeypatch.setattr(accel, "DEADLINE_S", 0.3)
     device = tmp_path / "kvm"
     device.touch()
+    device.chmod(0o666)
     found = asyncio.run(accel.find_accelerator(fake_qemu(tmp_path, script), device))
     assert (found.name, found.probed) == (name, True)
     assert words in found.reason
@@ -78,6 +80,7 @@ def test_without_the_device_no_guest_is_run(tmp_path: Path) -> None:
 def test_the_verdict_holds_for_one_boot_and_one_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device, cache = tmp_path / "kvm", tmp_path / "accel.json"
     device.touch()
+    device.chmod(0o666)
     monkeypatch.setattr(accel.find_accelerator, "__defaults__", (device,))
     qemu = fake_qemu(tmp_path, f"exit {guest64.GOOD_STATUS}")
 
@@ -110,3 +113,19 @@ def test_kvm_on_a_host_without_it_is_refused_with_the_way_out(tmp_path: Path) ->
     with pytest.raises(Unsupported) as refused:
         accel.choose(AccelMode.KVM, TCG, tmp_path / "absent")
     assert "--accel tcg" in refused.value.hint
+
+
+def test_a_kvm_that_only_root_may_open_is_no_use_to_guests(tmp_path: Path) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    for mode, gid, groups in ((0o666, 0, ()), (0o660, 104, (104,)), (0o660, 0, None), (0o600, 104, None)):
+        found = os.stat_result((stat.S_IFCHR | mode, 0, 0, 1, 0, gid, 0, 0, 0, 0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "stat", lambda self, found=found: found)
+            assert accel.kvm_groups(device) == groups
+    device.chmod(0o600)
+    if os.geteuid() == 0:
+        verdict = asyncio.run(
+            accel.find_accelerator(fake_qemu(tmp_path, f"exit {guest64.GOOD_STATUS}"), device)
+        )
+        assert verdict.name == "tcg" and "only for root" in verdict.reason

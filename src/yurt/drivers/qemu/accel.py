@@ -67,7 +67,18 @@ async def find_accelerator(qemu: str, device: Path = KVM_DEVICE) -> Accelerator:
         return Accelerator(name="tcg", reason=f"{device} is there, but this user may not open it")
     if trouble := await run_guest(qemu, "kvm", deadline_s=DEADLINE_S):
         return Accelerator(name="tcg", reason=f"{device} is there, but {trouble}")
+    if os.geteuid() == 0 and kvm_groups(device) is None:
+        reason = f"{device} works, but only for root, and guests do not run as root: `chgrp kvm` and `chmod 660` it"
+        return Accelerator(name="tcg", reason=reason)
     return Accelerator(name="kvm", reason="a 64-bit guest with paging runs on KVM")
+
+
+def kvm_groups(device: Path = KVM_DEVICE) -> tuple[int, ...] | None:
+    """The groups that an unprivileged QEMU needs to open the device by name; None when no group but root's will do."""
+    found = device.stat()
+    if found.st_mode & 0o006 == 0o006:
+        return ()
+    return (found.st_gid,) if found.st_mode & 0o060 == 0o060 and found.st_gid != 0 else None
 
 
 async def probe(qemu: str, cache: Path, boot_id: str, *, force: bool = False) -> Accelerator:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
 from yurt.drivers.qemu import argv as command
-from yurt.drivers.qemu.accel import KVM_DEVICE
+from yurt.drivers.qemu.accel import kvm_groups
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
 from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import Invalid, ToolFailed, Unavailable
@@ -29,6 +29,11 @@ from yurt.model.instance import Instance
 
 SOCKETS = (layout.QMP_SOCKET, layout.AGENT_SOCKET, layout.CONSOLE_SOCKET)
 HINTS = (
+    (
+        "KVM kernel module: Permission",
+        "let a group such as `kvm` open /dev/kvm, or start it with `--accel tcg`",
+    ),
+    ("KVM", "start it with `--accel tcg`"),
     ("kvm", "start it with `--accel tcg`"),
     ("annot allocate memory", "give it less memory with `--memory`, or stop another instance"),
     ("Failed to get", "its disk is in use by another machine"),
@@ -109,14 +114,6 @@ def confined(
     return [*drop, "--", *argv]
 
 
-def device_groups(accelerator: str, device: Path = KVM_DEVICE) -> tuple[int, ...]:
-    """The group that QEMU must keep to open /dev/kvm: it opens it by name, a descriptor cannot be handed over."""
-    if accelerator != "kvm" or not device.exists():
-        return ()
-    found = device.stat()
-    return () if found.st_mode & 0o006 == 0o006 else (found.st_gid,)
-
-
 def launch(driver: str, instance: Instance, attachments: Attachments, facts: HostFacts) -> Started:
     """Start QEMU; the caller waits for its monitor. Blocking, some milliseconds.
 
@@ -135,7 +132,7 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
                 attachments.gid,
                 setpriv,
                 root=os.geteuid() == 0,
-                groups=device_groups(machine.accelerator),
+                groups=(kvm_groups() or ()) if machine.accelerator == "kvm" else (),
             )
             launched = Launched(
                 driver=driver,
