@@ -21,7 +21,7 @@ from yurt.model.host import CgroupLayout
 PERIOD_US = 100_000
 WANTED_V1 = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio", "name=systemd")
 WANTED_V2 = ("cpu", "memory", "pids", "io")
-REMOVE_ATTEMPTS = 100
+REMOVE_PAUSES_S = (0.0005, 0.001, 0.002, 0.005, *(0.01,) * 100)
 DAEMON_LEAF = "yurt-daemon"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
 
@@ -306,12 +306,12 @@ class Group:
         Raises Unavailable when some still live after about a second.
         """
         for base, directory in zip(self.bases.values(), self.directories.values(), strict=True):
-            for attempt in range(REMOVE_ATTEMPTS):
+            for pause_s in REMOVE_PAUSES_S:
                 if _remove_tree(directory):
                     break
-                if attempt == REMOVE_ATTEMPTS - 1:
-                    raise Unavailable(f"processes still live in control group `{directory}`")
-                time.sleep(0.01)
+                time.sleep(pause_s)
+            else:
+                raise Unavailable(f"processes still live in control group `{directory}`")
             parent = directory.parent
             while parent != base:
                 try:

@@ -9,6 +9,7 @@ whose daemon dies while starting it ends by itself.
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ from yurt.drivers.base import (
 from yurt.drivers.container.bundle import DEFAULT_PIDS, DEVICE_RULES, boots_systemd
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, RUNTIMES, launch
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
-from yurt.drivers.container.usernet import NETWORK_LOG, start_usernet
+from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
 from yurt.host import files, layout, proc
@@ -41,7 +42,7 @@ from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, Resolv
 if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
-PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux", "unshare": "util-linux"}
+PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux"}
 ENDED_BY_INIT = {
     -signal.SIGINT: "halt",
     -signal.SIGHUP: "restart",
@@ -57,6 +58,8 @@ class CrunDriver:
         self.facts = facts
         self._namespaces = UserNamespaces()
         self._ended: set[str] = set()  # whom we have killed ourselves
+        self._helpers: dict[str, proc.Process] = {}  # network helpers that are our children, to be reaped
+        self._reaping: set[asyncio.Task[None]] = set()
 
     def capabilities(self, facts: HostFacts) -> Capabilities:
         """Say what this driver can do here. Pure."""
@@ -98,7 +101,7 @@ class CrunDriver:
         run_dir = attachments.run_dir
         if (await self.observe(run_dir)).phase in (Phase.RUNNING, Phase.PAUSED):
             raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
-        if self._groups(run_dir)[0].exists() or (run_dir / layout.LAUNCHED).exists():
+        if self._group(run_dir).exists() or (run_dir / layout.LAUNCHED).exists():
             await self.cleanup(run_dir)
         self._ended.discard(run_dir.name)
         try:
@@ -110,7 +113,7 @@ class CrunDriver:
     async def _start(self, instance: Instance, attachments: Attachments) -> Launched:
         assert attachments.rootfs is not None
         run_dir, (base, count) = attachments.run_dir, attachments.host_ids
-        group, _ = self._groups(run_dir)
+        group = self._group(run_dir)
         _make_group(group, instance.spec, base)
         await prepare_data(attachments.rootfs)
         config_read, config_write = os.pipe2(os.O_CLOEXEC)
@@ -129,31 +132,31 @@ class CrunDriver:
                 attachments=attachments,
             )
             if instance.spec.network is NetworkMode.USER:
-                helper = await self._network(launched, attachments)
-                launched = msgspec.structs.replace(launched, helpers={"network": helper})
-            files.write_atomic(run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
+                launched = await self._network(launched, attachments)
+            else:
+                _record(launched, run_dir)
             await asyncio.to_thread(_write_all, config_write, attachments.config)
             return launched
         finally:
             os.close(config_read)
             os.close(config_write)
 
-    async def _network(self, launched: Launched, attachments: Attachments) -> tuple[int, int]:
-        _, group = self._groups(attachments.run_dir)
-        helper = await start_usernet(
-            launched.pid, attachments.uid, attachments.gid, group, attachments.run_dir
-        )
-        found = helper.pid, helper.start
-        helper.close()
-        return found
+    async def _network(self, launched: Launched, attachments: Attachments) -> Launched:
+        run_dir = attachments.run_dir
+        complete = launched
 
-    def _groups(self, run_dir: Path) -> tuple[Group, Group]:
-        """The guest's control group and its network helper's, which is beside it: neither limits nor pause reach it.
+        def record(helper: proc.Process) -> None:
+            nonlocal complete
+            helpers = {"network": (helper.pid, helper.start)}
+            complete = msgspec.structs.replace(launched, helpers=helpers)
+            _record(complete, run_dir)
 
-        They follow from the run directory's name, so that whatever was half started can be found and ended.
-        """
-        name = f"yurt/{run_dir.name}"
-        return Group(self.facts.cgroups, name), Group(self.facts.cgroups, name + ".net")
+        self._helpers[run_dir.name] = await start_usernet(launched, attachments, record)
+        return complete
+
+    def _group(self, run_dir: Path) -> Group:
+        """The guest's control group; its name follows from the run directory, so a half-started guest is found too."""
+        return Group(self.facts.cgroups, f"yurt/{run_dir.name}")
 
     def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
         """The record of what was started, and its living PID 1; None when nothing was."""
@@ -175,7 +178,7 @@ class CrunDriver:
         if found is None or found[1] is None:
             return Observed(phase=Phase.STOPPED)
         found[1].close()
-        frozen = self._groups(run_dir)[0].frozen()
+        frozen = self._group(run_dir).frozen()
         return Observed(phase=Phase.PAUSED if frozen else Phase.RUNNING, pid=found[0].pid)
 
     async def stop(self, run_dir: Path, *, timeout_s: float) -> None:
@@ -199,7 +202,7 @@ class CrunDriver:
         process = found[1] if found is not None else None
         if process is not None:
             self._ended.add(run_dir.name)
-        group, _ = self._groups(run_dir)
+        group = self._group(run_dir)
         await asyncio.to_thread(group.kill)
         if process is not None:
             await process.end(grace_s=0)  # the kernel ends a pid namespace before its first process is gone
@@ -208,30 +211,34 @@ class CrunDriver:
     async def pause(self, run_dir: Path) -> None:
         """Freeze all its processes. Safe to repeat. Raises NotFound when it does not run."""
         self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._groups(run_dir)[0].freeze)
+        await asyncio.to_thread(self._group(run_dir).freeze)
 
     async def resume(self, run_dir: Path) -> None:
         """Let them go on. Safe to repeat. Raises NotFound when it does not run."""
         self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._groups(run_dir)[0].thaw)
+        await asyncio.to_thread(self._group(run_dir).thaw)
 
     async def cleanup(self, run_dir: Path) -> None:
-        """End what is left and take away control groups, network helper, sockets and runtime state. Idempotent.
+        """End what is left and take away the control group, network helper, sockets and runtime state. Idempotent.
 
         Mounts and loop devices need nothing: they went with the container's mount namespace.
         """
+        helper = self._helpers.pop(run_dir.name, None) or self._adopt_helper(run_dir)
+        if helper is not None:
+            helper.send(signal.SIGKILL)
+            # nobody waits for it: taking its interface down keeps the kernel busy longer than all the rest
+            task = asyncio.create_task(_reap(helper))
+            self._reaping.add(task)
+            task.add_done_callback(self._reaping.discard)
         await self.kill(run_dir)
-        group, network = self._groups(run_dir)
-        found = self._find(run_dir)
-        for pid, started in (found[0].helpers if found is not None else {}).values():
-            if helper := proc.Process.adopt(pid, started):
-                await helper.end(grace_s=0)
-                helper.close()
-        network.kill()
-        await asyncio.to_thread(network.remove)
-        await asyncio.to_thread(group.remove)
+        await asyncio.to_thread(self._group(run_dir).remove)
         await asyncio.to_thread(_clear, run_dir)
         self._ended.discard(run_dir.name)
+
+    def _adopt_helper(self, run_dir: Path) -> proc.Process | None:
+        found = self._find(run_dir)
+        pid, started = found[0].helpers.get("network", (0, 0)) if found is not None else (0, 0)
+        return proc.Process.adopt(pid, started) if pid else None
 
     async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
         """Yield `running`, then how PID 1 ended: `failed` when its memory ran out, and `exited`."""
@@ -245,6 +252,8 @@ class CrunDriver:
             yield DriverEvent(type="running")
             await process.wait()
             status = exit_status(pidfd, process.pid, process.start)
+            if helper := self._helpers.get(run_dir.name):
+                helper.send(signal.SIGKILL)
         finally:
             os.close(pidfd)
             process.close()
@@ -258,7 +267,7 @@ class CrunDriver:
 
     def _ran_out_of_memory(self, run_dir: Path) -> bool:
         with contextlib.suppress(NotFound):
-            return self._groups(run_dir)[0].usage().oom_kills > 0
+            return self._group(run_dir).usage().oom_kills > 0
         return False
 
     async def agent(self, run_dir: Path) -> "AgentClient":
@@ -272,7 +281,7 @@ class CrunDriver:
         """The counters of its control group. Raises NotFound when it does not run."""
         launched, process = self._living(run_dir)
         process.close()
-        counted = await asyncio.to_thread(self._groups(run_dir)[0].usage)
+        counted = await asyncio.to_thread(self._group(run_dir).usage)
         return Usage(
             name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
             kind=Kind.CONTAINER,
@@ -312,6 +321,15 @@ def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
         group.delegate(base, base)
 
 
+def _record(launched: Launched, run_dir: Path) -> None:
+    files.write_atomic(run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
+
+
+async def _reap(helper: proc.Process) -> None:
+    await helper.wait()
+    helper.close()
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     try:
@@ -323,10 +341,11 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _clear(run_dir: Path) -> None:
-    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE, NETWORK_LOG):
+    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE):
         (run_dir / name).unlink(missing_ok=True)
     for name in (BUNDLE, RUNTIME_STATE):
-        files.remove_tree(run_dir / name)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(run_dir / name)
     for name in MOUNT_POINTS:
         with contextlib.suppress(FileNotFoundError):
             (run_dir / name).rmdir()

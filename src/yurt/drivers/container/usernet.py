@@ -7,22 +7,23 @@ owns the container's user namespace.
 
 import asyncio
 import os
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
+from yurt.drivers.base import Attachments, Launched
 from yurt.drivers.container.userns import first_word, unprivileged
+from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import ToolFailed
 from yurt.host import mounts, proc
-from yurt.host.cgroup import Group, Limits
+from yurt.host.gate import spawn_recorded
 from yurt.host.netns import configure_ipv4
 
 TUN = Path("/dev/net/tun")
 TUN_DEVICE = (10, 200)
-NETWORK_LOG = "network.log"
 INTERFACE = "tap0"
 ADDRESS, GATEWAY = IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2")
 MTU = 65520
-HELPER_PIDS = 16
 
 
 def slirp_args(pid: int, ready_fd: int) -> tuple[str, ...]:
@@ -40,36 +41,33 @@ def slirp_args(pid: int, ready_fd: int) -> tuple[str, ...]:
     )
 
 
-# join the helper's control group while still root, then become the unprivileged user
-_JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
-
-
-async def start_usernet(pid: int, uid: int, gid: int, group: Group, run_dir: Path) -> proc.Process:
-    """Start the helper for the container whose PID 1 is `pid`; return when its network is up.
+async def start_usernet(
+    launched: Launched, attachments: Attachments, record: Callable[[proc.Process], None]
+) -> proc.Process:
+    """Start the helper for a container; return when its network is up. `record` is called before the helper runs.
 
     Raises ToolFailed with the helper's last words.
     """
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    log_path = run_dir / NETWORK_LOG
+    words = MachineLog.make()
     try:
-        group.create(Limits(pids=HELPER_PIDS))
-        joins = [str(path) for path in group.join_files]
-        command = slirp_args(pid, ready_write)
-        argv = ("/bin/sh", "-c", _JOIN, "yurt-net", *joins, "--", *unprivileged(uid, gid), *command)
+        command = slirp_args(launched.pid, ready_write)
+        argv = (*unprivileged(attachments.uid, attachments.gid), *command)
 
-        def launch() -> proc.Process:
-            _offer_tun(run_dir)
-            return proc.spawn(argv, log_path=log_path, pass_fds=(ready_write,), cwd=Path("/"))
+        def start() -> proc.Process:
+            _offer_tun(attachments.run_dir)
+            return spawn_recorded(argv, record, output=words.descriptor, pass_fds=(ready_write,))
 
-        helper = await asyncio.to_thread(mounts.run_in_private_mounts, launch)
+        helper = await asyncio.to_thread(mounts.run_in_private_mounts, start)
         os.close(ready_write)
         ready_write = -1
         if await first_word(ready_read) != b"1":
             await helper.end(grace_s=0)
-            raise ToolFailed(argv=command, status="an early end", stderr=log_path.read_text(errors="replace"))
-        await asyncio.to_thread(configure_ipv4, pid, INTERFACE, ADDRESS, GATEWAY, MTU)
+            raise ToolFailed(argv=command, status="an early end", stderr=words.text())
+        await asyncio.to_thread(configure_ipv4, launched.pid, INTERFACE, ADDRESS, GATEWAY, MTU)
         return helper
     finally:
+        words.close()
         os.close(ready_read)
         if ready_write >= 0:
             os.close(ready_write)
