@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
+from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
 from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core, boot_config
 from yurt.errors import Unavailable
 from yurt.host import layout as names
@@ -61,7 +62,10 @@ async def attachments(core: Core, instance: Instance, report: Report) -> Attachm
             hint=f"build it again with `yurt image build {spec.image.partition(':')[0]}`",
         )
     uid = FIRST_UID + instance.slot
-    config = encode_config(boot_config(instance))
+    boot = boot_config(instance)
+    if spec.kind is Kind.CONTAINER and boots_systemd(spec):
+        boot = replace(boot, init_args=systemd_arguments(core.facts.cgroups))
+    config = encode_config(boot)
     given = Attachments(
         run_dir=run_dir, state_dir=state_dir, uid=uid, gid=uid, cgroup=f"yurt/{instance.id}", config=config
     )
