@@ -214,7 +214,9 @@ class Daemon(Home):
 
 
 def _make_home() -> Path:
-    return Path(tempfile.mkdtemp(prefix=f"yt-{SESSION}", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix=f"yt-{SESSION}", dir="/tmp"))
+    home.chmod(0o711)  # guests run as users of their own and pass through
+    return home
 
 
 def _leave(home: Path) -> None:
@@ -303,7 +305,8 @@ def image_cache() -> Iterator[Path]:
     """A home that has the shipped images built, kept between sessions and renewed when what they are made of changes."""
     if os.geteuid() != 0:
         pytest.skip("building images needs root")
-    CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    CACHE.mkdir(mode=0o711, parents=True, exist_ok=True)
+    CACHE.chmod(0o711)
     if CACHE.stat().st_uid != os.geteuid() or CACHE.is_symlink():
         pytest.fail(f"`{CACHE}` is not ours")
     with (CACHE / "lock").open("w") as lock:

@@ -29,10 +29,14 @@ async def reconcile(core: Core) -> None:
     for instance_id, observed in seen.items():
         if observed.phase in (Phase.RUNNING, Phase.PAUSED):
             core.adopt(core.records.instances[instance_id])
+    held = {op.target_id for op in core.records.operations.values() if not op.status.ended}
     await core.operations.recover()
     for instance_id, observed in seen.items():
         if instance_id in core.records.instances:
-            await _agree(core, core.records.instances[instance_id], observed)
+            instance = core.records.instances[instance_id]
+            if instance_id in held:  # finishing or undoing has changed what is there
+                observed = await observe(core, instance)
+            await _agree(core, instance, observed)
     for path in orphans(core):
         log.warning("left alone: %s belongs to no instance of ours", path)
 
