@@ -5,6 +5,7 @@ A run directory is enough to find a machine again, so every method also works in
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -75,7 +76,8 @@ class QemuDriver:
         async with self._lock(run_dir):
             if self._runs(run_dir):
                 raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
-            await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
+            clear = functools.partial(qemu.clear, run_dir, self.facts.cgroups, attachments.cgroup)
+            await asyncio.to_thread(clear)
             launching = asyncio.create_task(
                 asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
             )
@@ -84,7 +86,7 @@ class QemuDriver:
                 self._machines[run_dir] = await Machine.start(run_dir, started)
             except BaseException:
                 await qemu.abandon(launching)
-                await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.read_launched(run_dir))
+                await asyncio.to_thread(clear)
                 raise
         return started.launched
 
@@ -136,8 +138,7 @@ class QemuDriver:
         async with self._lock(run_dir):
             if machine := self._machines.pop(run_dir, None):
                 await machine.detach()
-            launched = qemu.read_launched(run_dir)
-            await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, launched)
+            await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.group_name(run_dir))
         self._locks.pop(run_dir, None)
 
     async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:

@@ -191,8 +191,9 @@ def start_failure(launched: Launched, status: int | None, text: str) -> ToolFail
     return ToolFailed(argv=qemu, status=how, stderr=text, hint=hint)
 
 
-def group_name(run_dir: Path, launched: Launched | None) -> str:
+def group_name(run_dir: Path) -> str:
     """The control group's name: as recorded, else by the rule that the engine follows."""
+    launched = read_launched(run_dir)
     recorded = launched.attachments.cgroup if launched and launched.attachments else ""
     return recorded or f"yurt/{run_dir.name}"
 
@@ -205,10 +206,10 @@ def join_group(cgroups: CgroupLayout, name: str, pid: int) -> None:
         group.add(pid)
 
 
-def clear(run_dir: Path, cgroups: CgroupLayout, launched: Launched | None) -> None:
+def clear(run_dir: Path, cgroups: CgroupLayout, group_name: str) -> None:
     """Remove what `launch` made: stray processes of the group, the group, sockets and the record. Idempotent."""
-    if os.geteuid() == 0:
-        group = Group(cgroups, group_name(run_dir, launched))
+    if group_name and os.geteuid() == 0:
+        group = Group(cgroups, group_name)
         if group.exists():
             group.kill()
             group.remove()
