@@ -58,6 +58,7 @@ class CrunDriver:
         self.facts = facts
         self._namespaces = UserNamespaces()
         self._ended: set[str] = set()  # whom we have killed ourselves
+        self._readers: dict[str, asyncio.Queue[DriverEvent | None]] = {}
         self._helpers: dict[str, proc.Process] = {}  # network helpers that are our children, to be reaped
         self._reaping: set[asyncio.Task[None]] = set()
 
@@ -210,13 +211,20 @@ class CrunDriver:
 
     async def pause(self, run_dir: Path) -> None:
         """Freeze all its processes. Safe to repeat. Raises NotFound when it does not run."""
-        self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._group(run_dir).freeze)
+        await self._freeze(run_dir, True)
 
     async def resume(self, run_dir: Path) -> None:
         """Let them go on. Safe to repeat. Raises NotFound when it does not run."""
+        await self._freeze(run_dir, False)
+
+    async def _freeze(self, run_dir: Path, wanted: bool) -> None:
         self._living(run_dir)[1].close()
-        await asyncio.to_thread(self._group(run_dir).thaw)
+        group = self._group(run_dir)
+        if group.frozen() == wanted:
+            return
+        await asyncio.to_thread(group.freeze if wanted else group.thaw)
+        if reader := self._readers.get(run_dir.name):
+            reader.put_nowait(DriverEvent(type="paused" if wanted else "running"))
 
     async def cleanup(self, run_dir: Path) -> None:
         """End what is left and take away the control group, network helper, sockets and runtime state. Idempotent.
@@ -241,29 +249,36 @@ class CrunDriver:
         return proc.Process.adopt(pid, started) if pid else None
 
     async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
-        """Yield `running`, then how PID 1 ended: `failed` when its memory ran out, and `exited`."""
+        """Yield `paused` and `running`, `failed` when its memory ran out, and how PID 1 `exited`."""
         found = self._find(run_dir)
         if found is None or found[1] is None:
             yield DriverEvent(type="exited")
             return
         launched, process = found[0], found[1]
         pidfd = os.pidfd_open(process.pid)
+        reader: asyncio.Queue[DriverEvent | None] = asyncio.Queue()
+        self._readers[run_dir.name] = reader
+        end = asyncio.create_task(process.wait())
+        end.add_done_callback(lambda _: reader.put_nowait(None))
         try:
-            yield DriverEvent(type="running")
-            await process.wait()
+            while (event := await reader.get()) is not None:
+                yield event
             status = exit_status(pidfd, process.pid, process.start)
             if helper := self._helpers.get(run_dir.name):
                 helper.send(signal.SIGKILL)
         finally:
+            end.cancel()
+            self._readers.pop(run_dir.name, None)
             os.close(pidfd)
             process.close()
-        if status == -signal.SIGKILL and run_dir.name not in self._ended and self._ran_out_of_memory(run_dir):
+        killed = run_dir.name in self._ended
+        if status == -signal.SIGKILL and not killed and self._ran_out_of_memory(run_dir):
             size = launched.spec.memory_bytes >> 20 if launched.spec else 0
             hint = "give it more with `--memory`"
             yield DriverEvent(
                 type="failed", reason=f"it needed more than its {size} MiB of memory", hint=hint
             )
-        yield ending(status, killed=run_dir.name in self._ended)
+        yield ending(status, killed=killed)
 
     def _ran_out_of_memory(self, run_dir: Path) -> bool:
         with contextlib.suppress(NotFound):
