@@ -5,6 +5,7 @@ after it) and returns a `DriverUnderTest`; it may call `pytest.skip` and say wha
 between calls by itself. Names in `SLOW` are those whose tests take more than a few seconds.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from yurt.model.instance import AccelMode, Init, Instance, Kind, NetworkMode, Ph
 from yurt.model.names import InstanceId, Name
 
 MIB = 1 << 20
-INSTANCE_ID = InstanceId("c0ffee123456")
+INSTANCE_ID = InstanceId(secrets.token_hex(6))  # two sessions on one host must not meet
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ from yurt.model.process import ExecRequest
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 DEADLINE_S = 180  # only a machine that hangs meets it
+OTHER_GROUP = f"yurt/other-{secrets.token_hex(3)}"
 
 
 @pytest.fixture
@@ -187,7 +189,7 @@ def test_what_the_guest_writes_lands_in_its_overlay_alone(place: Path) -> None:
 def test_a_disk_in_use_is_refused_to_a_second_machine(place: Path) -> None:
     test = micro(place)
     other = make_attachments(place / "other", accelerator=test.attachments.accelerator)
-    other = replace(other, disk=test.attachments.disk, kernel=test.attachments.kernel, cgroup="yurt/other")
+    other = replace(other, disk=test.attachments.disk, kernel=test.attachments.kernel, cgroup=OTHER_GROUP)
 
     async def story() -> None:
         async with running(test) as driver:
@@ -196,7 +198,7 @@ def test_a_disk_in_use_is_refused_to_a_second_machine(place: Path) -> None:
             assert "in use" in failed.value.hint
             assert "lock" in failed.value.stderr
             assert (await driver.observe(test.run_dir)).phase is Phase.RUNNING
-            assert not Group(test.facts.cgroups, "yurt/other").exists()
+            assert not Group(test.facts.cgroups, OTHER_GROUP).exists()
             assert list(other.run_dir.iterdir()) == [other.run_dir / layout.MACHINE_LOG]
 
     on(story)
