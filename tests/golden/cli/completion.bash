@@ -1,0 +1,96 @@
+# bash completion for yurt; made by `yurt completion bash`
+_yurt_command() {
+    words='' single='' options='' takes='' source=''
+    case $1 in
+        'run') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -e -w -u -l -i -t -T -n -d -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel'; source='image' ;;
+        'create') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --dry-run --help --debug -e -w -u -l -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel'; source='image' ;;
+        'start') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
+        'stop') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
+        'kill') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
+        'restart') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
+        'pause') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
+        'resume') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
+        'delete') options='--label --force --detach --help --debug -l -f -d -h'; takes='--label -l'; source='instance' ;;
+        'rename') options='--help --debug -h'; takes=''; source='instance' ;;
+        'ls') options='--label --json --quiet --help --debug -l -q -h'; takes='--label -l'; source='' ;;
+        'info') options='--json --help --debug -h'; takes=''; source='instance' ;;
+        'exec') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
+        'shell') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
+        'console') options='--help --debug -h'; takes=''; source='instance' ;;
+        'logs') options='--follow --source --tail --raw --help --debug -f -h'; takes='--source --tail'; source='instance' ;;
+        'cp') options='--follow --help --debug -L -h'; takes=''; source='file' ;;
+        'wait') options='--for --timeout --help --debug -h'; takes='--for --timeout'; source='instance' ;;
+        'events') options='--since --json --help --debug -h'; takes='--since'; source='' ;;
+        'top') options='--once --json --help --debug -h'; takes=''; source='' ;;
+        'operation ls') options='--json --help --debug -h'; takes=''; source='' ;;
+        'operation') options='--cancel --json --help --debug -h'; takes=''; source='' ;;
+        'operation ') words='ls'; single=1 ;;
+        'image ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
+        'image build') options='--detach --help --debug -d -h'; takes=''; source='recipe' ;;
+        'image info') options='--json --help --debug -h'; takes=''; source='image' ;;
+        'image delete') options='--help --debug -h'; takes=''; source='image' ;;
+        'image prune') options='--dry-run --json --help --debug -h'; takes=''; source='' ;;
+        'image ') words='ls build info delete prune'; single='' ;;
+        'host info') options='--json --help --debug -h'; takes=''; source='' ;;
+        'host ') words='info'; single='' ;;
+        'doctor') options='--json --help --debug -h'; takes=''; source='' ;;
+        'version') options='--json --help --debug -h'; takes=''; source='' ;;
+        'serve') options='--help --debug -h'; takes=''; source='' ;;
+        'completion') options='--help --debug -h'; takes=''; source='' ;;
+    esac
+}
+_yurt_choices() {
+    words=''
+    case $1 in
+        'run --as') words='microvm container vm' ;;
+        'run --network') words='user none' ;;
+        'run --accel') words='auto kvm tcg' ;;
+        'create --as') words='microvm container vm' ;;
+        'create --network') words='user none' ;;
+        'create --accel') words='auto kvm tcg' ;;
+        'logs --source') words='console lifecycle' ;;
+        'wait --for') words='running agent exit' ;;
+    esac
+}
+_yurt() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local words single options takes source name
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename ls info exec shell console logs cp wait events top operation image host doctor version serve completion --help --version' -- "$cur"))
+        return
+    fi
+    name=${COMP_WORDS[1]}
+    _yurt_command "$name "
+    if [ -n "$words" ]; then
+        if [ "$COMP_CWORD" -eq 2 ]; then
+            [ -n "$single" ] && { local inner=$words; _yurt_command "$name"; words="$inner $options"; }
+            COMPREPLY=($(compgen -W "$words" -- "$cur"))
+            return
+        fi
+        _yurt_command "$name ${COMP_WORDS[2]}"
+        [ -n "$options" ] && name="$name ${COMP_WORDS[2]}"
+    fi
+    _yurt_command "$name"
+    _yurt_choices "$name $prev"
+    if [ -n "$words" ]; then
+        COMPREPLY=($(compgen -W "$words" -- "$cur"))
+        return
+    fi
+    _yurt_command "$name"
+    case " $takes " in *" $prev "*)
+        COMPREPLY=($(compgen -f -- "$cur"))
+        return ;;
+    esac
+    case $cur in -*)
+        COMPREPLY=($(compgen -W "$options" -- "$cur"))
+        return ;;
+    esac
+    case $source in
+        instance) COMPREPLY=($(compgen -W "$(yurt ls --quiet 2>/dev/null)" -- "$cur")) ;;
+        image) COMPREPLY=($(compgen -W "$(yurt image ls --quiet 2>/dev/null) debian tiny" -- "$cur")) ;;
+        recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
+        file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(yurt ls --quiet 2>/dev/null | sed 's/$/:/')" -- "$cur")) ;;
+    esac
+}
+complete -o bashdefault -F _yurt yurt ./yurt

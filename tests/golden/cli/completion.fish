@@ -1,0 +1,215 @@
+# made by `yurt completion fish`
+complete -c yurt -f
+complete -c yurt -n __fish_use_subcommand -a run -d 'create and start an instance, then open a shell or run a command in it'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l name -d 'what to call it; two words are made up otherwise' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l cpus -d 'number of virtual CPUs' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l memory -d 'memory, such as `512M` or `2G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l disk -d 'size of its disk, such as `10G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l workdir -d 'directory that the command runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l user -d 'user that the command runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l label -d 'attach a label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
+complete -c yurt -n '__fish_seen_subcommand_from run' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
+complete -c yurt -n '__fish_seen_subcommand_from run' -l no-tty -d 'give the program no terminal' -s T
+complete -c yurt -n '__fish_seen_subcommand_from run' -l no-stdin -d 'do not read standard input' -s n
+complete -c yurt -n '__fish_seen_subcommand_from run' -l rm -d 'delete it when the command or shell ends'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l detach -d 'start it, print its name and return' -s d
+complete -c yurt -n '__fish_seen_subcommand_from run' -l no-start -d 'only create it'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l dry-run -d 'check everything and show the result, but make nothing'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from run' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from run' -a '(yurt image ls --quiet 2>/dev/null) debian tiny'
+complete -c yurt -n __fish_use_subcommand -a create -d 'create an instance without starting it'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l name -d 'what to call it; two words are made up otherwise' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l cpus -d 'number of virtual CPUs' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l memory -d 'memory, such as `512M` or `2G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l disk -d 'size of its disk, such as `10G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l workdir -d 'directory that the command runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l user -d 'user that the command runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from create' -a '(yurt image ls --quiet 2>/dev/null) debian tiny'
+complete -c yurt -n __fish_use_subcommand -a start -d 'start instances'
+complete -c yurt -n '__fish_seen_subcommand_from start' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from start' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from start' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from start' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from start' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a stop -d 'ask guests to shut down; kill those that do not'
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l timeout -d 'how long the guest may take before it is killed (default: 30s)' -x
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l force -d 'do not ask the guest first' -s f
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from stop' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from stop' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a kill -d 'end instances at once, like pulling the plug'
+complete -c yurt -n '__fish_seen_subcommand_from kill' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from kill' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from kill' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from kill' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from kill' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a restart -d 'stop and start instances'
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l timeout -d 'how long the guest may take before it is killed (default: 30s)' -x
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l force -d 'do not ask the guest first' -s f
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from restart' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from restart' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a pause -d 'freeze running instances'
+complete -c yurt -n '__fish_seen_subcommand_from pause' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from pause' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from pause' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from pause' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from pause' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a resume -d 'let paused instances run on'
+complete -c yurt -n '__fish_seen_subcommand_from resume' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from resume' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from resume' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from resume' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from resume' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a delete -d 'delete instances and their disks'
+complete -c yurt -n '__fish_seen_subcommand_from delete' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from delete' -l force -d 'also when it runs' -s f
+complete -c yurt -n '__fish_seen_subcommand_from delete' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from delete' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a rename -d 'give a stopped instance another name'
+complete -c yurt -n '__fish_seen_subcommand_from rename' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from rename' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from rename' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a ls -d 'list instances'
+complete -c yurt -n '__fish_seen_subcommand_from ls' -l label -d 'only instances with this label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
+complete -c yurt -n '__fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a info -d 'show everything about an instance'
+complete -c yurt -n '__fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from info' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a exec -d 'run a command in an instance'
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l no-tty -d 'give the program no terminal' -s T
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l no-stdin -d 'do not read standard input' -s n
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l workdir -d 'directory that it runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l user -d 'user that it runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from exec' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from exec' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a shell -d 'open a login shell in an instance'
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l no-tty -d 'give the program no terminal' -s T
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l no-stdin -d 'do not read standard input' -s n
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l workdir -d 'directory that it runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l user -d 'user that it runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from shell' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from shell' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a console -d 'attach to an instance'\''s serial console'
+complete -c yurt -n '__fish_seen_subcommand_from console' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from console' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from console' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a logs -d 'show an instance'\''s console or lifecycle log'
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l follow -d 'go on as the log grows' -s f
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l source -d 'which log (default: console)' -x -a 'console lifecycle'
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l tail -d 'how much of its end to show (default: 64K)' -x
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l raw -d 'do not make control bytes harmless on a terminal'
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from logs' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from logs' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a cp -d 'copy files and directories into or out of an instance'
+complete -c yurt -n '__fish_seen_subcommand_from cp' -l follow -d 'copy what a symbolic link in the guest points to' -s L
+complete -c yurt -n '__fish_seen_subcommand_from cp' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from cp' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from cp' -F
+complete -c yurt -n __fish_use_subcommand -a wait -d 'wait until an instance is ready or has ended'
+complete -c yurt -n '__fish_seen_subcommand_from wait' -l for -d 'what to wait for (default: agent)' -x -a 'running agent exit'
+complete -c yurt -n '__fish_seen_subcommand_from wait' -l timeout -d 'how long (default: 5m)' -x
+complete -c yurt -n '__fish_seen_subcommand_from wait' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from wait' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from wait' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a events -d 'follow what happens'
+complete -c yurt -n '__fish_seen_subcommand_from events' -l since -d 'begin at this event number' -x
+complete -c yurt -n '__fish_seen_subcommand_from events' -l json -d 'one JSON object a line'
+complete -c yurt -n '__fish_seen_subcommand_from events' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from events' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a top -d 'watch CPU, memory and disk use of running instances'
+complete -c yurt -n '__fish_seen_subcommand_from top' -l once -d 'print one reading and end'
+complete -c yurt -n '__fish_seen_subcommand_from top' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from top' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from top' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a operation -d 'follow an operation to its end, or cancel it'
+complete -c yurt -n '__fish_seen_subcommand_from operation; and not __fish_seen_subcommand_from ls' -a ls -d 'list recent operations'
+complete -c yurt -n '__fish_seen_subcommand_from operation; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from operation; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from operation; and __fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from operation' -l cancel -d 'cancel it and undo what it did'
+complete -c yurt -n '__fish_seen_subcommand_from operation' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from operation' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from operation' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a image -d 'image commands'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a ls -d 'list images'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a build -d 'build an image from a recipe'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a info -d 'show everything about an image'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a delete -d 'delete images'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a prune -d 'delete what no image and no instance needs'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -a 'debian tiny'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -a '(yurt image ls --quiet 2>/dev/null) debian tiny'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from delete' -a '(yurt image ls --quiet 2>/dev/null) debian tiny'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l dry-run -d 'only say what would go'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a host -d 'host commands'
+complete -c yurt -n '__fish_seen_subcommand_from host; and not __fish_seen_subcommand_from info' -a info -d 'show what this host is and has'
+complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a doctor -d 'check what this host can do and how to mend what it cannot'
+complete -c yurt -n '__fish_seen_subcommand_from doctor' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from doctor' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from doctor' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a version -d 'show the versions of client and daemon'
+complete -c yurt -n '__fish_seen_subcommand_from version' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from version' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from version' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a serve -d 'run the daemon in the foreground'
+complete -c yurt -n '__fish_seen_subcommand_from serve' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from serve' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a completion -d 'print a completion script for a shell'
+complete -c yurt -n '__fish_seen_subcommand_from completion' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from completion' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'

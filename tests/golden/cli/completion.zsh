@@ -1,0 +1,98 @@
+#compdef yurt
+# made by `yurt completion zsh`
+_yurt_instances() {
+    local -a names; names=(${(f)"$(yurt ls --quiet 2>/dev/null)"}); compadd -a names
+}
+_yurt_images() {
+    local -a names; names=(${(f)"$(yurt image ls --quiet 2>/dev/null)"}); compadd -a names; compadd debian tiny
+}
+_yurt() {
+    local -a commands
+    if (( CURRENT == 2 )); then
+        commands=(
+            'run:create and start an instance, then open a shell or run a command in it'
+            'create:create an instance without starting it'
+            'start:start instances'
+            'stop:ask guests to shut down; kill those that do not'
+            'kill:end instances at once, like pulling the plug'
+            'restart:stop and start instances'
+            'pause:freeze running instances'
+            'resume:let paused instances run on'
+            'delete:delete instances and their disks'
+            'rename:give a stopped instance another name'
+            'ls:list instances'
+            'info:show everything about an instance'
+            'exec:run a command in an instance'
+            'shell:open a login shell in an instance'
+            'console:attach to an instance'\''s serial console'
+            'logs:show an instance'\''s console or lifecycle log'
+            'cp:copy files and directories into or out of an instance'
+            'wait:wait until an instance is ready or has ended'
+            'events:follow what happens'
+            'top:watch CPU, memory and disk use of running instances'
+            'operation:follow an operation to its end, or cancel it'
+            'image:image commands'
+            'host:host commands'
+            'doctor:check what this host can do and how to mend what it cannot'
+            'version:show the versions of client and daemon'
+            'serve:run the daemon in the foreground'
+            'completion:print a completion script for a shell'
+        )
+        _describe command commands
+        return
+    fi
+    local name=$words[2]
+    case $name in
+        operation) if (( CURRENT == 3 )); then commands=(
+            'ls:list recent operations'
+            ); _describe command commands; return; fi
+            [[ ' ls ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
+        image) if (( CURRENT == 3 )); then commands=(
+            'ls:list images'
+            'build:build an image from a recipe'
+            'info:show everything about an image'
+            'delete:delete images'
+            'prune:delete what no image and no instance needs'
+            ); _describe command commands; return; fi
+            [[ ' ls build info delete prune ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
+        host) if (( CURRENT == 3 )); then commands=(
+            'info:show what this host is and has'
+            ); _describe command commands; return; fi
+            [[ ' info ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
+    esac
+    case $name in
+        'run') _arguments '--name[what to call it; two words are made up otherwise]:NAME:' '--as[what it is made of (default\: microvm)]:KIND:(microvm container vm)' '--cpus[number of virtual CPUs]:N:' '--memory[memory, such as `512M` or `2G`]:SIZE:' '--disk[size of its disk, such as `10G`]:SIZE:' '*--env[set an environment variable; may be given again]:K=V:' '*-e[set an environment variable; may be given again]:K=V:' '--workdir[directory that the command runs in]:PATH:' '-w[directory that the command runs in]:PATH:' '--user[user that the command runs as]:USER:' '-u[user that the command runs as]:USER:' '*--label[attach a label; may be given again]:K=V:' '*-l[attach a label; may be given again]:K=V:' '--network[`user`\: reach out through the host; `none`\: no network]:MODE:(user none)' '--accel[how a VM'\''s CPUs run (default\: measured)]:ACCEL:(auto kvm tcg)' '--init[start the image'\''s own init, also when `--rm` comes with a command]' '--no-init[run the command as the guest'\''s only program, without the image'\''s init]' '--interactive[pass on standard input (default\: when it is no terminal, or with a tty)]' '-i[pass on standard input (default\: when it is no terminal, or with a tty)]' '--tty[give the program a terminal (default\: when input and output are terminals)]' '-t[give the program a terminal (default\: when input and output are terminals)]' '--no-tty[give the program no terminal]' '-T[give the program no terminal]' '--no-stdin[do not read standard input]' '-n[do not read standard input]' '--rm[delete it when the command or shell ends]' '--detach[start it, print its name and return]' '-d[start it, print its name and return]' '--no-start[only create it]' '--dry-run[check everything and show the result, but make nothing]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
+        'create') _arguments '--name[what to call it; two words are made up otherwise]:NAME:' '--as[what it is made of (default\: microvm)]:KIND:(microvm container vm)' '--cpus[number of virtual CPUs]:N:' '--memory[memory, such as `512M` or `2G`]:SIZE:' '--disk[size of its disk, such as `10G`]:SIZE:' '*--env[set an environment variable; may be given again]:K=V:' '*-e[set an environment variable; may be given again]:K=V:' '--workdir[directory that the command runs in]:PATH:' '-w[directory that the command runs in]:PATH:' '--user[user that the command runs as]:USER:' '-u[user that the command runs as]:USER:' '*--label[attach a label; may be given again]:K=V:' '*-l[attach a label; may be given again]:K=V:' '--network[`user`\: reach out through the host; `none`\: no network]:MODE:(user none)' '--accel[how a VM'\''s CPUs run (default\: measured)]:ACCEL:(auto kvm tcg)' '--init[start the image'\''s own init, also when `--rm` comes with a command]' '--no-init[run the command as the guest'\''s only program, without the image'\''s init]' '--dry-run[check everything and show the result, but make nothing]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
+        'start') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'stop') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--timeout[how long the guest may take before it is killed (default\: 30s)]:TIME:' '--force[do not ask the guest first]' '-f[do not ask the guest first]' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'kill') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'restart') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--timeout[how long the guest may take before it is killed (default\: 30s)]:TIME:' '--force[do not ask the guest first]' '-f[do not ask the guest first]' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'pause') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'resume') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'delete') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--force[also when it runs]' '-f[also when it runs]' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'rename') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'ls') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--json[print JSON]' '--quiet[print only the name]' '-q[print only the name]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'exec') _arguments '--interactive[pass on standard input (default\: when it is no terminal, or with a tty)]' '-i[pass on standard input (default\: when it is no terminal, or with a tty)]' '--tty[give the program a terminal (default\: when input and output are terminals)]' '-t[give the program a terminal (default\: when input and output are terminals)]' '--no-tty[give the program no terminal]' '-T[give the program no terminal]' '--no-stdin[do not read standard input]' '-n[do not read standard input]' '*--env[set an environment variable; may be given again]:K=V:' '*-e[set an environment variable; may be given again]:K=V:' '--workdir[directory that it runs in]:PATH:' '-w[directory that it runs in]:PATH:' '--user[user that it runs as]:USER:' '-u[user that it runs as]:USER:' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'shell') _arguments '--interactive[pass on standard input (default\: when it is no terminal, or with a tty)]' '-i[pass on standard input (default\: when it is no terminal, or with a tty)]' '--tty[give the program a terminal (default\: when input and output are terminals)]' '-t[give the program a terminal (default\: when input and output are terminals)]' '--no-tty[give the program no terminal]' '-T[give the program no terminal]' '--no-stdin[do not read standard input]' '-n[do not read standard input]' '*--env[set an environment variable; may be given again]:K=V:' '*-e[set an environment variable; may be given again]:K=V:' '--workdir[directory that it runs in]:PATH:' '-w[directory that it runs in]:PATH:' '--user[user that it runs as]:USER:' '-u[user that it runs as]:USER:' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'console') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'logs') _arguments '--follow[go on as the log grows]' '-f[go on as the log grows]' '--source[which log (default\: console)]:LOG:(console lifecycle)' '--tail[how much of its end to show (default\: 64K)]:SIZE:' '--raw[do not make control bytes harmless on a terminal]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'cp') _arguments '--follow[copy what a symbolic link in the guest points to]' '-L[copy what a symbolic link in the guest points to]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'wait') _arguments '--for[what to wait for (default\: agent)]:WHAT:(running agent exit)' '--timeout[how long (default\: 5m)]:TIME:' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'events') _arguments '--since[begin at this event number]:NUMBER:' '--json[one JSON object a line]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'top') _arguments '--once[print one reading and end]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'operation ls') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'operation') _arguments '--cancel[cancel it and undo what it did]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'image ls') _arguments '--json[print JSON]' '--quiet[print only the name]' '-q[print only the name]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'image build') _arguments '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :(debian tiny)' ;;
+        'image info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
+        'image delete') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
+        'image prune') _arguments '--dry-run[only say what would go]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'host info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'doctor') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'version') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'serve') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'completion') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+    esac
+}
+_yurt "$@"
