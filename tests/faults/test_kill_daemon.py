@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import Daemon
 
 STEPS = {
@@ -19,14 +18,19 @@ STEPS = {
     "delete": ("end", "files"),
 }
 POINTS = [
-    f"{verb}.{step}.{moment}" for verb, steps in STEPS.items() for step in steps for moment in ("before", "after")
+    f"{verb}.{step}.{moment}"
+    for verb, steps in STEPS.items()
+    for step in steps
+    for moment in ("before", "after")
 ] + [f"{verb}.commit.after" for verb in STEPS]
 
 
 def test_the_points_are_all_the_steps_there_are() -> None:
     """The list above is held to the code: a new step must be killed at, too."""
     text = Path("src/yurt/engine/verbs.py").read_text() + Path("src/yurt/engine/steps.py").read_text()
-    named = {line.split('Step(name="')[1].split('"')[0] for line in text.splitlines() if 'Step(name="' in line}
+    named = {
+        line.split('Step(name="')[1].split('"')[0] for line in text.splitlines() if 'Step(name="' in line
+    }
     assert named == {step for steps in STEPS.values() for step in steps}
 
 

@@ -40,7 +40,14 @@ def test_the_daemon_runs_with_this_interpreter_and_a_short_environment() -> None
     assert argv[-3:] == ["daemon", "--ready-fd", "3"]
     assert Path(argv[-4]).name == "__main__.py"
     found = spawn.daemon_environment(
-        {"YURT_HOME": "/h", "HOME": "/root", "LD_PRELOAD": "x", "TERM": "xterm", "http_proxy": "p", "PATH": "/evil"}
+        {
+            "YURT_HOME": "/h",
+            "HOME": "/root",
+            "LD_PRELOAD": "x",
+            "TERM": "xterm",
+            "http_proxy": "p",
+            "PATH": "/evil",
+        }
     )
     assert found["YURT_HOME"] == "/h"
     assert found["http_proxy"] == "p"
@@ -62,7 +69,9 @@ def test_two_clients_at_once_start_one_daemon(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(spawn, "_launch", launch)
     found: list[socket.socket] = []
-    threads = [threading.Thread(target=lambda: found.append(spawn.start_daemon(connect, None))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(spawn.start_daemon(connect, None))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -91,7 +100,8 @@ def test_the_daemon_gets_the_pipe_its_own_session_and_nothing_else(
 ) -> None:
     monkeypatch.setenv("YURT_HOME", str(tmp_path))
     script = (
-        "import os, sys; os.write(1, ('%d %s %s' % (os.getsid(0) == os.getpid(), sorted(map(int, os.listdir('/proc/self/fd')))[:5],"
+        "import os, sys; os.write(1, ('%d %s %s' % (os.getsid(0) == os.getpid(),"
+        " sorted(map(int, os.listdir('/proc/self/fd')))[:5],"
         " os.readlink('/proc/self/fd/0'))).encode()); os.write(3, b'ready')"
     )
     monkeypatch.setattr(spawn, "daemon_argv", lambda *_: [sys.executable, "-c", script])
@@ -124,5 +134,3 @@ def test_a_home_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("YURT_HOME", str(tmp_path / "file"))
     with pytest.raises(Denied):
         spawn.start_daemon(lambda: None, None)
-
-
