@@ -116,7 +116,8 @@ def test_bash_completes(tmp_path: Path, typed: str, offered: list[str]) -> None:
     fake.chmod(0o755)
     words = typed.split(" ")
     quoted = " ".join(f"'{word}'" for word in words)
-    script = f"{completion.bash()}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _yurt; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    typing = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _yurt"
+    script = f"{completion.bash()}\n{typing}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(
         ["bash", "--norc", "-c", script], env=env, capture_output=True, text=True, timeout=60

@@ -1,5 +1,6 @@
 """Copying out of a guest: what a hostile archive cannot do, and what an honest one must."""
 
+import contextlib
 import io
 import os
 import stat
@@ -64,9 +65,10 @@ def inside(tmp_path: Path) -> Path:
 
 
 def untouched(inside: Path) -> bool:
-    return sorted(path.name for path in inside.parent.iterdir()) == ["inside", "precious"] and (
-        inside.parent / "precious"
-    ).read_text() == "precious"
+    return (
+        sorted(path.name for path in inside.parent.iterdir()) == ["inside", "precious"]
+        and (inside.parent / "precious").read_text() == "precious"
+    )
 
 
 def test_a_tree_keeps_names_modes_times_and_links(inside: Path) -> None:
@@ -92,7 +94,9 @@ def test_a_tree_keeps_names_modes_times_and_links(inside: Path) -> None:
 
 def test_contents_go_right_into_the_directory_and_leave_it_as_it_is(inside: Path) -> None:
     inside.chmod(0o711)
-    unpack_to(inside, tar(directory("d", 0o777), member("d/a", b"1"), directory("d/s"), member("d/s/b", b"2")), "")
+    unpack_to(
+        inside, tar(directory("d", 0o777), member("d/a", b"1"), directory("d/s"), member("d/s/b", b"2")), ""
+    )
     assert (inside / "a").read_bytes() == b"1"
     assert (inside / "s/b").read_bytes() == b"2"
     assert stat.S_IMODE(inside.stat().st_mode) == 0o711
@@ -115,7 +119,9 @@ def test_set_user_id_stays_behind(inside: Path) -> None:
 @pytest.mark.root
 def test_owners_are_kept_for_root(inside: Path) -> None:
     descriptor = os.open(inside, os.O_RDONLY)
-    unpack(pieces(tar(directory("d"), member("d/a", b"x", uid=1234, gid=5678))), descriptor, "out", owners=True)
+    unpack(
+        pieces(tar(directory("d"), member("d/a", b"x", uid=1234, gid=5678))), descriptor, "out", owners=True
+    )
     os.close(descriptor)
     assert ((inside / "out/a").stat().st_uid, (inside / "out/a").stat().st_gid) == (1234, 5678)
 
@@ -172,10 +178,8 @@ def test_any_bytes_stay_inside(tmp_path_factory: pytest.TempPathFactory, noise: 
     inside.mkdir()
     good = tar(directory("d"), member("d/a", b"x" * 600), link("d/l", ".."))
     data = good[:place] + noise + good[place + len(noise) :]
-    try:
+    with contextlib.suppress(YurtError, OSError):
         unpack_to(inside, data)
-    except (YurtError, OSError):
-        pass
     assert [path.name for path in inside.parent.iterdir()] == ["inside"]
 
 
@@ -194,7 +198,11 @@ def guest(files: dict[str, str]) -> tuple[list[bytes], object]:
             sock.sendall(answer(b"{}"))
         elif "/stat?" in request.target:
             kind = files.get(path)
-            body = b'{"kind":"%s"}' % kind.encode() if kind else b'{"error":{"code":"not_found","message":"no","hint":""}}'
+            body = (
+                b'{"kind":"%s"}' % kind.encode()
+                if kind
+                else b'{"error":{"code":"not_found","message":"no","hint":""}}'
+            )
             sock.sendall(answer(body, "200 OK" if kind else "404 Not Found"))
         else:
             sock.sendall(answer(b"{}"))
@@ -214,7 +222,9 @@ def guest(files: dict[str, str]) -> tuple[list[bytes], object]:
         ("d/a", "/x", "/", ["x"]),
     ],
 )
-def test_where_things_go_in_a_guest(tmp_path: Path, source: str, remote: str, put_at: str, names: list[str]) -> None:
+def test_where_things_go_in_a_guest(
+    tmp_path: Path, source: str, remote: str, put_at: str, names: list[str]
+) -> None:
     (tmp_path / "d/s").mkdir(parents=True)
     (tmp_path / "d/a").write_text("a")
     (tmp_path / "d/s/b").write_text("b")
@@ -249,7 +259,12 @@ def test_pipes_are_left_out_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("remote", "local", "made"),
-    [("/root/d", "", "d/a"), ("/root/d", "new", "new/a"), ("/root/d/.", "", "a"), ("/root/d/.", "new", "new/a")],
+    [
+        ("/root/d", "", "d/a"),
+        ("/root/d", "new", "new/a"),
+        ("/root/d/.", "", "a"),
+        ("/root/d/.", "new", "new/a"),
+    ],
 )
 def test_where_things_go_on_the_host(tmp_path: Path, remote: str, local: str, made: str) -> None:
     data = tar(directory("d"), member("d/a", b"x"))
@@ -273,6 +288,11 @@ def test_a_transfer_that_is_cut_off_is_not_taken_for_whole(tmp_path: Path) -> No
 
 def test_paths_are_taken_apart() -> None:
     assert [last_part(path) for path in ("/a/b", "/a/b/", "/", "/a/.", ".")] == ["b", "b", "", "", ""]
-    assert [parent_of(path) for path in ("/a/b", "/b", "b", "a/b/")] == [("/a", "b"), ("/", "b"), (".", "b"), ("a", "b")]
+    assert [parent_of(path) for path in ("/a/b", "/b", "b", "a/b/")] == [
+        ("/a", "b"),
+        ("/", "b"),
+        (".", "b"),
+        ("a", "b"),
+    ]
     assert contents_meant("d/.")
     assert not contents_meant("d/..")

@@ -25,7 +25,10 @@ def test_what_json_writes_is_read_the_same(value: object, space: str, ascii_only
     assert json.loads(dumps(value)) == value
 
 
-@given(st.binary(max_size=60) | st.text(alphabet='[]{}",:0123456789.eE-+truefalsnIiy \\u', max_size=40).map(str.encode))
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet='[]{}",:0123456789.eE-+truefalsnIiy \\u', max_size=40).map(str.encode)
+)
 def test_anything_is_read_or_refused_the_same(data: bytes) -> None:
     try:
         wanted = json.loads(data)

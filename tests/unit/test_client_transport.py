@@ -172,7 +172,10 @@ def test_a_body_above_the_limit_is_refused_while_it_comes() -> None:
 
 
 def test_silence_ends_when_a_time_was_given() -> None:
-    with FakeServer(lambda _request, _sock: None) as server, pytest.raises(Unavailable, match="does not answer"):
+    with (
+        FakeServer(lambda _request, _sock: None) as server,
+        pytest.raises(Unavailable, match="does not answer"),
+    ):
         server.transport().call(LIST, timeout_s=0.05)
 
 

@@ -37,7 +37,9 @@ def test_frames_of_every_length_form_arrive(size: int) -> None:
         assert read_frame(there) == (BINARY, data[:size])
 
 
-messages = st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.binary(max_size=200), st.integers(1, 4)), max_size=6)
+messages = st.lists(
+    st.tuples(st.sampled_from([TEXT, BINARY]), st.binary(max_size=200), st.integers(1, 4)), max_size=6
+)
 
 
 @given(messages, st.lists(st.integers(1, 60), max_size=30))
@@ -157,10 +159,11 @@ def test_a_handshake_for_somebody_else_is_refused(wrong: str) -> None:
 
 def test_much_output_and_much_input_at_once_do_not_lock_up() -> None:
     """The server writes without reading until all is written, then reads: a client that blocks in send would hang."""
-    size, got = 4 << 20, []
+    size = 4 << 20
+    got: list[int] = []
 
     def serve(_: Request, sock: socket.socket) -> None:
-        for _ in range(size // 65536):
+        for _i in range(size // 65536):
             sock.sendall(server_frame(BINARY, b"o" * 65536))
         while sum(got) < size and (read := read_frame(sock)):
             got.append(len(read[1]))
