@@ -147,12 +147,14 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
 
             def record(process: proc.Process) -> None:
                 nonlocal launched
-                join_group(facts.cgroups, attachments.cgroup, process.pid)
                 launched = replace(launched, pid=process.pid, process_start=process.start)
                 path = attachments.run_dir / layout.LAUNCHED
                 write_atomic(path, encode_launched(launched), durable=False)
 
-            process = spawn_recorded(words, record, output=log.descriptor, pass_fds=inherited.all())
+            join = make_group(facts.cgroups, attachments.cgroup)
+            process = spawn_recorded(
+                words, record, output=log.descriptor, pass_fds=inherited.all(), join=join
+            )
         return Started(launched, process, log)
     except BaseException:
         log.close()
@@ -198,12 +200,13 @@ def group_name(run_dir: Path) -> str:
     return recorded or f"yurt/{run_dir.name}"
 
 
-def join_group(cgroups: CgroupLayout, name: str, pid: int) -> None:
-    """Put QEMU into its own control group, for counting; its vCPUs and RAM are limits enough."""
-    if name and os.geteuid() == 0:
-        group = Group(cgroups, name)
-        group.create(Limits())
-        group.add(pid)
+def make_group(cgroups: CgroupLayout, name: str) -> tuple[Path, ...]:
+    """Make QEMU's own control group, for counting (its vCPUs and RAM are limits enough); returns the files to join by."""
+    if not name or os.geteuid() != 0:
+        return ()
+    group = Group(cgroups, name)
+    group.create(Limits())
+    return group.join_files
 
 
 def clear(run_dir: Path, cgroups: CgroupLayout, group_name: str) -> None:
