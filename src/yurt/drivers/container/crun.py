@@ -36,13 +36,14 @@ from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, Wro
 from yurt.host import files, layout, proc
 from yurt.host.cgroup import Group, Limits
 from yurt.host.pidfd import exit_status
-from yurt.model.host import HostFacts
+from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 
 if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
 PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux"}
+GROUPS = "cgroups.json"  # in the run directory: the layout in which the guest's control group was made
 ENDED_BY_INIT = {
     -signal.SIGINT: "halt",
     -signal.SIGHUP: "restart",
@@ -114,6 +115,7 @@ class CrunDriver:
     async def _start(self, instance: Instance, attachments: Attachments) -> Launched:
         assert attachments.rootfs is not None
         run_dir, (base, count) = attachments.run_dir, attachments.host_ids
+        files.write_atomic(run_dir / GROUPS, msgspec.json.encode(self.facts.cgroups), durable=False)
         group = self._group(run_dir)
         _make_group(group, instance.spec, base)
         await prepare_data(attachments.rootfs)
@@ -156,8 +158,15 @@ class CrunDriver:
         return complete
 
     def _group(self, run_dir: Path) -> Group:
-        """The guest's control group; its name follows from the run directory, so a half-started guest is found too."""
-        return Group(self.facts.cgroups, f"yurt/{run_dir.name}")
+        """The guest's control group, where the daemon that started it made it: another session nests elsewhere.
+
+        Known from before anything is made, so a half-started guest is found too.
+        """
+        try:
+            cgroups = msgspec.json.decode((run_dir / GROUPS).read_bytes(), type=CgroupLayout)
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+            cgroups = self.facts.cgroups
+        return Group(cgroups, f"yurt/{run_dir.name}")
 
     def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
         """The record of what was started, and its living PID 1; None when nothing was."""
@@ -356,7 +365,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _clear(run_dir: Path) -> None:
-    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE):
+    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE, GROUPS):
         (run_dir / name).unlink(missing_ok=True)
     for name in (BUNDLE, RUNTIME_STATE):
         with contextlib.suppress(FileNotFoundError):

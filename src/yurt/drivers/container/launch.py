@@ -7,8 +7,10 @@ the same on version 1 and 2) and puts the two descriptors where the runtime pass
 """
 
 import asyncio
+import contextlib
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,7 +18,7 @@ import msgspec
 from yurt.drivers.base import Attachments
 from yurt.drivers.container.bundle import AGENT_FDS, BundleFacts, runtime_config
 from yurt.drivers.container.rootfs import mount_root
-from yurt.errors import Invalid, Timeout, ToolFailed, Unsupported
+from yurt.errors import Invalid, Timeout, ToolFailed, Unsupported, YurtError
 from yurt.host import files, layout, mounts, proc
 from yurt.host.cgroup import Group
 from yurt.host.gate import bind_socket
@@ -76,7 +78,7 @@ async def launch(
                     enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
                 )
 
-            process = await asyncio.to_thread(mounts.run_in_private_mounts, start)
+            process = await spawned(start)
         os.close(words_write)
         words_write = -1
         status = await _finish(process)
@@ -97,6 +99,17 @@ async def launch(
         how = proc.describe_status(status) if status else "an early end of its first process"
         raise ToolFailed(argv=argv, status=how, stderr=words, log=str(run_dir / layout.MACHINE_LOG))
     return argv, pid, started
+
+
+async def spawned(start: Callable[[], proc.Process]) -> proc.Process:
+    """Start a program from a thread in a private mount namespace; when cancelled, end what that thread started."""
+    task = asyncio.create_task(asyncio.to_thread(mounts.run_in_private_mounts, start))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(YurtError, OSError):
+            await (await task).end(grace_s=0)
+        raise
 
 
 async def _finish(process: proc.Process) -> int:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from yurt.drivers.base import Attachments, Launched
+from yurt.drivers.container.launch import spawned
 from yurt.drivers.container.userns import first_word, unprivileged
 from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import ToolFailed
@@ -58,7 +59,7 @@ async def start_usernet(
             _offer_tun(attachments.run_dir)
             return spawn_recorded(argv, record, output=words.descriptor, pass_fds=(ready_write,))
 
-        helper = await asyncio.to_thread(mounts.run_in_private_mounts, start)
+        helper = await spawned(start)
         os.close(ready_write)
         ready_write = -1
         if await first_word(ready_read) != b"1":
