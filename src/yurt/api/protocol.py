@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
 from yurt.api.hangup import EXTENSION
@@ -95,3 +96,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         scope: Any = getattr(self, "scope", None)  # Any: an ASGI scope; absent when the upgrade was refused
         if scope is not None:
             scope["extensions"][EXTENSION] = {"transport": self.transport}
+
+    def shutdown(self) -> None:
+        """Say goodbye as the server stops. A client may be leaving at this very moment, which uvicorn does not expect."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
