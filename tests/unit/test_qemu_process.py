@@ -1,7 +1,11 @@
 """How QEMU is started and found again: confinement, sockets, log, records; nothing here starts QEMU."""
 
+import contextlib
 import os
+import select
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.host.proc import Process
 from yurt.host.usage import parse_stat
 
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 PLAIN = Launched(
     driver="qemu-micro",
     pid=1,
@@ -152,3 +157,38 @@ def test_usage_is_read_past_a_name_that_looks_like_fields() -> None:
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     fields = ["S", *["0"] * 10, str(3 * ticks), str(ticks), *["0"] * 8, "7", "0"]
     assert parse_stat(f"12 (a) b) 1 2 {' '.join(fields)}".replace(" 1 2 ", " ")) == (4.0, 7 * page)
+
+
+def test_a_program_never_runs_when_the_daemon_dies_at_the_gate(tmp_path: Path) -> None:
+    daemon = (
+        "import os, sys; from yurt.host.gate import spawn_recorded\n"
+        "out = os.open(os.devnull, os.O_WRONLY)\n"
+        "words = ['/bin/sh', '-c', ': > \"$0\"', sys.argv[1]]\n"
+        "spawn_recorded(words, lambda process: (print(process.pid, flush=True), os._exit(7)), output=out)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", daemon, str(tmp_path / "ran")],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 7
+    with contextlib.suppress(ProcessLookupError):
+        waiting = os.pidfd_open(int(ended.stdout))
+        assert select.select([waiting], [], [], 30)[0], "the program still waits at the gate"
+        os.close(waiting)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_that_cannot_join_its_group_does_not_run(tmp_path: Path) -> None:
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    words = ["/bin/sh", "-c", f': > "{tmp_path}/ran"']
+    try:
+        started = spawn_recorded(words, lambda _: None, output=out, join=[tmp_path / "absent" / "tasks"])
+        assert os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1]) == 125
+        started.close()
+    finally:
+        os.close(out)
+    assert "absent" in (tmp_path / "out").read_text()
+    assert not (tmp_path / "ran").exists()
