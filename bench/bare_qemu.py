@@ -4,7 +4,6 @@ It reads the command line of a microVM that yurt runs and writes plain paths for
 the initrd, sockets of its own, a disk of its own over the same base. Without a jail, other uid, control group or record.
 """
 
-import itertools
 import json
 import os
 import re
@@ -26,10 +25,9 @@ class BareQemu:
         self.argv = self._plain(words[start:], pid)
 
     def _plain(self, words: list[str], pid: int) -> list[str]:
-        sets: dict[str, str] = {}
-        for flag, value in itertools.pairwise(words):
-            if flag == "-add-fd" and (found := re.fullmatch(r"fd=(\d+),set=(\d+)", value)):
-                sets[f"/dev/fdset/{found[2]}"] = os.readlink(f"/proc/{pid}/fd/{found[1]}")  # noqa: PTH115
+        # QEMU keeps duplicates of what it was given, so the numbers on its command line are gone: go by the files
+        held = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115
+        base = next(path for path in held if "/forms/" in path)
         plain: list[str] = []
         index = 0
         while index < len(words):
@@ -41,7 +39,7 @@ class BareQemu:
                 plain += [flag, self._copied(value, flag.strip("-"), pid)]
                 index += 2
             elif flag == "-blockdev":
-                plain += [flag, self._block(json.loads(value), sets)]
+                plain += [flag, self._block(json.loads(value), base)]
                 index += 2
             elif flag == "-chardev" and (found := re.search(r"id=(\w+),fd=\d+", value)):
                 name = found[1]
@@ -62,12 +60,11 @@ class BareQemu:
             shutil.copyfileobj(reading, writing)
         return str(target)
 
-    def _block(self, document: dict[str, object], sets: dict[str, str]) -> str:
-        name = str(document.get("filename", ""))
-        if name in sets:
+    def _block(self, document: dict[str, object], base: str) -> str:
+        if str(document.get("filename", "")).startswith("/dev/fdset/"):
             if document.get("read-only"):
-                self.base = Path(sets[name])
-                document["filename"] = sets[name]
+                self.base = Path(base)
+                document["filename"] = base
             else:
                 document["filename"] = str(self.scratch / "disk.qcow2")
         return json.dumps(document)

@@ -162,26 +162,32 @@ class Engine:
     async def wait(self, name: str, condition: str, timeout_s: float) -> Instance:
         """Return once the condition holds: `running`, `agent` (answers) or `exit` (has stopped). Raises Timeout.
 
-        Waiting for `running` or `agent` of one that has crashed raises WrongState with the reason.
+        One that is just being created is waited for, too. Waiting for `running` or `agent` of one that has
+        crashed raises WrongState with the reason.
         """
         if condition not in CONDITIONS:
             raise Invalid(f"cannot wait for `{condition}`", hint="wait for running, agent or exit")
-        first = self.core.records.get(name)
+        instance_id = self.core.records.names.get(name)
+        if instance_id is None:
+            raise NotFound(kind="instance", name=name, hint="see `yurt ls`")
         events = self.core.bus.subscribe()
-        current = first
+        last: Instance | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    found = self.core.records.instances.get(first.id)
-                    if found is None:
-                        if condition == "exit":
-                            return current
-                        raise NotFound(kind="instance", name=name, hint="it was deleted while waiting")
-                    current = self.core.shown(found)
-                    if self._holds(current, condition):
-                        return current
+                    found = self.core.records.instances.get(instance_id)
+                    if found is not None:
+                        last = self.core.shown(found)
+                        if self._holds(last, condition):
+                            return last
+                    elif instance_id not in self.core.records.names.values():
+                        if condition == "exit" and last is not None:
+                            return last
+                        raise NotFound(
+                            kind="instance", name=name, hint="it was deleted, or could not be created"
+                        )
                     async for event in events:
-                        if event.target_id == first.id:
+                        if event.target_id == instance_id:
                             break
                     else:
                         raise WrongState("the daemon stops", hint="try again")
