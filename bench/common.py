@@ -228,8 +228,13 @@ class Yurt:
         target = path + ("?" + urlencode(query) if query else "")
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
-        self._http.request(method, target, data, headers)
-        reply = self._http.getresponse()
+        try:
+            self._http.request(method, target, data, headers)
+            reply = self._http.getresponse()
+        except (BrokenPipeError, ConnectionResetError):  # the daemon hung up on a connection that was long idle
+            self._http = _Http(self.socket)
+            self._http.request(method, target, data, headers)
+            reply = self._http.getresponse()
         text = reply.read()
         answer = json.loads(text) if text else None
         if reply.status >= 400:
