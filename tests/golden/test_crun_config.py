@@ -49,12 +49,14 @@ FACTS = BundleFacts(
     rootfs="/run/yurt/instances/0123456789ab/rootfs",
     userns="/proc/100/fd/20",
     architecture="x86_64",
+    hybrid=False,
     open_files=20000,
 )
 CASES = {
     "command": (COMMAND, FACTS),
     "busybox-init": (BUSYBOX, FACTS),
     "systemd": (SYSTEMD, FACTS),
+    "systemd-hybrid": (SYSTEMD, replace(FACTS, hybrid=True)),
     "command-aarch64-few-files": (COMMAND, replace(FACTS, architecture="aarch64", open_files=512)),
     "command-runc": (COMMAND, replace(FACTS, runtime="runc")),
 }
@@ -74,8 +76,9 @@ def test_no_golden_file_without_a_case() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
-def test_systemd_is_told_about_version_1_only() -> None:
-    one = CgroupLayout(version=1, hybrid=True, root="/sys/fs/cgroup", controllers=("cpu",), own={"cpu": "/"})
+def test_systemd_is_told_which_control_groups_it_has() -> None:
     two = CgroupLayout(version=2, hybrid=False, root="/sys/fs/cgroup", controllers=("cpu",), own={"": "/"})
+    one = replace(two, version=1, own={"cpu": "/"})
     assert systemd_arguments(two) == ()
+    assert systemd_arguments(replace(one, hybrid=True)) == ("systemd.unified_cgroup_hierarchy=0",)
     assert "systemd.legacy_systemd_cgroup_controller=1" in systemd_arguments(one)

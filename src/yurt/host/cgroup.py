@@ -54,14 +54,18 @@ def cpu_quota_us(cpus: float) -> int:
 
 
 class Group:
-    """One named group of ours. Making the object touches nothing; a name that leads out raises Internal."""
+    """One named group of ours. Making the object touches nothing; a name that leads out raises Internal.
 
-    def __init__(self, layout: CgroupLayout, name: str) -> None:
+    `unified`: on a hybrid host the group also is in the version 2 hierarchy, where an init of its own needs one.
+    """
+
+    def __init__(self, layout: CgroupLayout, name: str, *, unified: bool = False) -> None:
         if not _NAME.fullmatch(name):
             raise Internal(f"`{name}` is not a control group name")
         self.layout, self.name = layout, name
         self.version = layout.version
-        keys = ("",) if self.version == 2 else tuple(k for k in WANTED_V1 if k in layout.mounts)
+        wanted = (*WANTED_V1, "") if unified else WANTED_V1
+        keys = ("",) if self.version == 2 else tuple(key for key in wanted if key in layout.mounts)
         self.bases = {key: Path(layout.mounts[key] + layout.own[key]) for key in keys}
         if self.version == 2 and not _delegated(self.bases[""]):
             self.bases = {
@@ -76,9 +80,7 @@ class Group:
     @property
     def join_files(self) -> tuple[Path, ...]:
         """Files to which a single-threaded process writes `0` to move in (`tasks` takes no global lock)."""
-        return tuple(
-            d / ("cgroup.procs" if self.version == 2 else "tasks") for d in self.directories.values()
-        )
+        return tuple(d / ("tasks" if key else "cgroup.procs") for key, d in self.directories.items())
 
     def exists(self) -> bool:
         return any(directory.is_dir() for directory in self.directories.values())
@@ -137,22 +139,17 @@ class Group:
                 _put(directory / "devices.allow", rule)
 
     def delegate(self, uid: int, gid: int) -> None:
-        """Give the group's own tree to a user: name=systemd on version 1, the whole group on version 2.
+        """Let a user make groups below this one: in name=systemd on version 1 (and the unified one), on version 2 in all.
 
         On version 2 the limit files stay root's. Source: systemd, "Control Group APIs and Delegation".
         """
-        directory = self.directories.get("" if self.version == 2 else "name=systemd")
-        if directory is None:
-            return
-        names = (
-            ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
-            if self.version == 2
-            else ("cgroup.procs", "tasks")
-        )
-        os.chown(directory, uid, gid)
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(directory / name, uid, gid)
+        for key in ("", "name=systemd"):
+            if (directory := self.directories.get(key)) is None:
+                continue
+            os.chown(directory, uid, gid)
+            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(directory / name, uid, gid)
 
     def add(self, pid: int) -> None:
         """Move a process (all its threads) into the group. Raises NotFound when it is gone."""

@@ -56,6 +56,7 @@ def spawn_recorded(
     except BaseException:
         if process is not None:
             process.send(signal.SIGKILL)
+            process.close()
         raise
     finally:
         os.close(gate_read)

@@ -70,16 +70,20 @@ class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: str  # where the root is mounted in the runtime's mount namespace
     userns: str  # path of the user namespace to join
     architecture: str  # as `uname -m` says it
+    hybrid: bool  # both versions of control groups are mounted
     open_files: int  # the hard limit of open files that we have ourselves
 
 
 def systemd_arguments(layout: CgroupLayout) -> tuple[str, ...]:
     """Arguments that make systemd, as a container's init, use the control groups it was given.
 
-    On version 1 it would otherwise mount version 2 itself and work in the host's root group.
+    On a hybrid host it works in the unified hierarchy (hybrid mode): without that it would never be told that a
+    delegated unit is empty, and shutting down would wait for the user manager's timeout.
     """
     if layout.version == 2:
         return ()
+    if layout.hybrid:
+        return ("systemd.unified_cgroup_hierarchy=0",)
     return ("systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=1")
 
 
@@ -99,7 +103,7 @@ def runtime_config(
         "hostname": hostname,
         "root": {"path": facts.rootfs, "readonly": False},
         "process": _process(spec, facts),
-        "mounts": _mounts(systemd, str(attachments.agent_binary)),
+        "mounts": _mounts(systemd, facts.hybrid, str(attachments.agent_binary)),
         "linux": cgroup
         | {
             "namespaces": [
@@ -131,7 +135,7 @@ def _process(spec: ResolvedSpec, facts: BundleFacts) -> dict[str, Any]:
     }
 
 
-def _mounts(systemd: bool, agent: str) -> list[dict[str, Any]]:
+def _mounts(systemd: bool, hybrid: bool, agent: str) -> list[dict[str, Any]]:
     def tmpfs(destination: str, *options: str) -> dict[str, Any]:
         return _mount(destination, "tmpfs", "tmpfs", "nosuid", "nodev", *options)
 
@@ -164,6 +168,9 @@ def _mounts(systemd: bool, agent: str) -> list[dict[str, Any]]:
         ),
         _mount(AGENT_PATH, "bind", agent, "bind", "ro", "nosuid", "nodev"),
     ]
+    if systemd and hybrid:
+        unified = ("nosuid", "noexec", "nodev", "relatime", "rw")
+        mounts.append(_mount("/sys/fs/cgroup/unified", "cgroup2", "cgroup2", *unified))
     if systemd:
         mounts += [
             tmpfs("/run", "mode=755"),

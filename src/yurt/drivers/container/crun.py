@@ -116,7 +116,7 @@ class CrunDriver:
         assert attachments.rootfs is not None
         run_dir, (base, count) = attachments.run_dir, attachments.host_ids
         files.write_atomic(run_dir / GROUPS, msgspec.json.encode(self.facts.cgroups), durable=False)
-        group = self._group(run_dir)
+        group = self._group(run_dir, unified=boots_systemd(instance.spec))
         _make_group(group, instance.spec, base)
         await prepare_data(attachments.rootfs)
         config_read, config_write = os.pipe2(os.O_CLOEXEC)
@@ -157,7 +157,7 @@ class CrunDriver:
         self._helpers[run_dir.name] = await start_usernet(launched, attachments, record)
         return complete
 
-    def _group(self, run_dir: Path) -> Group:
+    def _group(self, run_dir: Path, *, unified: bool = True) -> Group:
         """The guest's control group, where the daemon that started it made it: another session nests elsewhere.
 
         Known from before anything is made, so a half-started guest is found too.
@@ -166,7 +166,7 @@ class CrunDriver:
             cgroups = msgspec.json.decode((run_dir / GROUPS).read_bytes(), type=CgroupLayout)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             cgroups = self.facts.cgroups
-        return Group(cgroups, f"yurt/{run_dir.name}")
+        return Group(cgroups, f"yurt/{run_dir.name}", unified=unified)
 
     def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
         """The record of what was started, and its living PID 1; None when nothing was."""
@@ -293,6 +293,14 @@ class CrunDriver:
         with contextlib.suppress(NotFound):
             return self._group(run_dir).usage().oom_kills > 0
         return False
+
+    async def detach(self) -> None:
+        """Let go of everything that is held for running guests, which run on; helpers killed before are reaped."""
+        if self._reaping:
+            await asyncio.wait(self._reaping)
+        while self._helpers:
+            self._helpers.popitem()[1].close()
+        self._namespaces.close()
 
     async def agent(self, run_dir: Path) -> "AgentClient":
         """Connect to the guest's agent. Raises NotFound when the container does not run."""

@@ -68,11 +68,10 @@ async def launch(
     words_read, words_write = os.pipe2(os.O_CLOEXEC)
     try:
         with bind_socket(run_dir / layout.AGENT_SOCKET) as listener:
-            enter = (*ENTER, *(str(path) for path in group.join_files), "--", *argv)
 
             def start() -> proc.Process:
-                if facts.cgroups.hybrid:
-                    mounts.unmount(Path(facts.cgroups.mounts[""]), lazy=True)
+                joins = _hide_unified(facts, group, run_dir)
+                enter = (*ENTER, *(str(path) for path in joins), "--", *argv)
                 _write_bundle(instance, attachments, facts, Path(argv[0]).name, userns)
                 return proc.spawn(
                     enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
@@ -99,6 +98,23 @@ async def launch(
         how = proc.describe_status(status) if status else "an early end of its first process"
         raise ToolFailed(argv=argv, status=how, stderr=words, log=str(run_dir / layout.MACHINE_LOG))
     return argv, pid, started
+
+
+def _hide_unified(facts: HostFacts, group: Group, run_dir: Path) -> list[Path]:
+    """On a hybrid host take the unified hierarchy out of the runtime's sight; return the files to join the group by.
+
+    The group's own directory in it, where there is one, stays within reach at another place.
+    """
+    joins = list(group.join_files)
+    if not facts.cgroups.hybrid:
+        return joins
+    if (unified := group.directories.get("")) is not None:
+        place = run_dir / "cgroup"
+        place.mkdir(exist_ok=True)
+        mounts.mount(str(unified), place, "", mounts.MS_BIND)
+        joins = [place / path.name if path.parent == unified else path for path in joins]
+    mounts.unmount(Path(facts.cgroups.mounts[""]), lazy=True)
+    return joins
 
 
 async def spawned(start: Callable[[], proc.Process]) -> proc.Process:
@@ -144,6 +160,7 @@ def _write_bundle(
         rootfs=str(root),
         userns=f"/proc/{os.getpid()}/fd/{userns}",
         architecture=facts.architecture,
+        hybrid=facts.cgroups.hybrid,
         open_files=min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20),
     )
     document = runtime_config(instance.spec, instance.name, attachments, known)

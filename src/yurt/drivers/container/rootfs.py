@@ -19,7 +19,13 @@ from yurt.host import files, mounts, proc
 
 log = logging.getLogger("yurt.rootfs")
 COPY_TIMEOUT_S = 3600.0
-MOUNT_POINTS = ("data", "lower", "rootfs", "net")  # in the run directory; empty outside private namespaces
+MOUNT_POINTS = (
+    "cgroup",
+    "data",
+    "lower",
+    "rootfs",
+    "net",
+)  # in the run directory; empty outside private namespaces
 DISK_IMAGE = "disk.ext4"  # inside RootfsAttachment.data, when its size is limited
 CAPABILITY = "security.capability"
 VFS_CAP_REVISION_3 = 0x03000000
