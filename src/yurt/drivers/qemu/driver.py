@@ -112,7 +112,7 @@ class QemuDriver:
         try:
             async with asyncio.timeout(timeout_s):
                 with contextlib.suppress(Unavailable):  # it may be ending right now
-                    await machine.qmp().power_button()
+                    await (await machine.qmp()).power_button()
                 await machine.wait()
         except TimeoutError as error:
             raise Timeout(what="the guest to stop", timeout_s=timeout_s) from error
@@ -126,11 +126,13 @@ class QemuDriver:
 
     async def pause(self, run_dir: Path) -> None:
         """Hold the vCPUs. Safe to repeat."""
-        await (await self._get(run_dir)).qmp().pause()
+        monitor = await (await self._get(run_dir)).qmp()
+        await monitor.pause()
 
     async def resume(self, run_dir: Path) -> None:
         """Let the vCPUs run. Safe to repeat."""
-        await (await self._get(run_dir)).qmp().resume()
+        monitor = await (await self._get(run_dir)).qmp()
+        await monitor.resume()
 
     async def cleanup(self, run_dir: Path) -> None:
         """Take away sockets, record and control group; a QEMU that still runs is ended. Idempotent."""
@@ -167,7 +169,7 @@ class QemuDriver:
         """Counters of the QEMU process; disk bytes are the guest's own. Raises NotFound when it does not run."""
         machine = await self._get(run_dir)
         cpu_s, memory_bytes = await asyncio.to_thread(process_usage, machine.process.pid)
-        read, written = await machine.qmp().disk_bytes()
+        read, written = await (await machine.qmp()).disk_bytes()
         spec = machine.launched.spec
         return Usage(
             name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here

@@ -38,7 +38,8 @@ class Machine:
         self.monitor = monitor
         self.phase, self.reason = Phase.STOPPED, ""  # once ended: how
         self._log = started.log
-        self._wanted_end = False
+        self._orderly = False  # QEMU has said that it ends, or we have asked it to
+        self._connecting, self._connected_anew = asyncio.Lock(), asyncio.Event()
         self._events: collections.deque[DriverEvent] = collections.deque(maxlen=KEPT_EVENTS)
         self._news = asyncio.Condition()
         self._follow = asyncio.create_task(self._follow_machine())
@@ -50,9 +51,7 @@ class Machine:
             monitor = await Monitor.connect(run_dir / layout.QMP_SOCKET, timeout_s=30)
         except BaseException as error:
             gone = isinstance(error, Unavailable)
-            with contextlib.suppress(
-                TimeoutError
-            ):  # it hung up because it is ending: let it, for its status's sake
+            with contextlib.suppress(TimeoutError):  # it hangs up when it ends: let it, for its status's sake
                 async with asyncio.timeout(5 if gone else 0):
                     await started.process.wait()
             await started.process.end(grace_s=0)
@@ -67,14 +66,14 @@ class Machine:
 
     @classmethod
     async def adopt(cls, run_dir: Path, launched: Launched) -> "Machine | None":
-        """Take hold of a QEMU by its record; None when it is gone. Its monitor may be silent (`monitor` None)."""
+        """Take hold of a QEMU by its record; None when it is gone. Its monitor may be silent."""
         started = qemu.adopt(launched)
         if started is None:
             return None
-        monitor = None
+        machine = cls(run_dir, started, None)
         with contextlib.suppress(YurtError):
-            monitor = await Monitor.connect(run_dir / layout.QMP_SOCKET, timeout_s=5)
-        return cls(run_dir, started, monitor)
+            await machine.qmp()
+        return machine
 
     @property
     def ended(self) -> bool:
@@ -85,18 +84,24 @@ class Machine:
         """Return when QEMU is gone and its end is written down."""
         await asyncio.shield(self._follow)
 
-    def qmp(self) -> Monitor:
-        """The monitor. Raises Unavailable when QEMU does not answer."""
-        if self.monitor is None or not self.monitor.connected:
-            raise Unavailable("QEMU's monitor does not answer", hint="end the instance with `yurt kill`")
-        return self.monitor
+    async def qmp(self) -> Monitor:
+        """The monitor, connected anew where the connection was lost. Raises Unavailable when QEMU does not answer."""
+        async with self._connecting:
+            if self.monitor is None or not self.monitor.connected:
+                try:
+                    self.monitor = await Monitor.connect(self.run_dir / layout.QMP_SOCKET, timeout_s=5)
+                except YurtError as error:
+                    hint = "end the instance with `yurt kill`"
+                    raise Unavailable("QEMU's monitor does not answer", hint=hint) from error
+                self._connected_anew.set()
+            return self.monitor
 
     async def observe(self) -> tuple[Phase, str]:
         """Phase and reason now."""
         if self.ended:
             return self.phase, self.reason
         try:
-            status = await self.qmp().status()
+            status = await (await self.qmp()).status()
         except YurtError as error:
             if self.process.alive():
                 return Phase.BROKEN, error.message
@@ -106,7 +111,7 @@ class Machine:
 
     async def kill(self) -> None:
         """End QEMU: by its monitor, then SIGTERM, then SIGKILL. Returns when it is gone. Safe to repeat."""
-        self._wanted_end = True
+        self._orderly = True
         if not self.ended and self.monitor is not None and self.monitor.connected:
             with contextlib.suppress(YurtError, TimeoutError):
                 async with asyncio.timeout(3):
@@ -142,20 +147,43 @@ class Machine:
     async def _follow_machine(self) -> None:
         end = asyncio.create_task(self.process.wait())
         try:
-            if self.monitor is not None:
-                async for event in self.monitor.events():
-                    with contextlib.suppress(YurtError):
-                        if told := await self._translate(event, self.monitor):
-                            await self._tell(told)
+            await self._follow_monitors(end)
             status = await end
         finally:
             end.cancel()
         self._log.save(self.run_dir / layout.MACHINE_LOG)
-        if self.phase is not Phase.CRASHED and status not in (0, None) and not self._wanted_end:
-            last = self._log.text().strip().splitlines()[-1:]
+        if self.phase is not Phase.CRASHED and not self._orderly and self.monitor is not None:
+            how = "unexpectedly" if status is None else f"with {proc.describe_status(status)}"
             self.phase = Phase.CRASHED
-            self.reason = ": ".join([f"QEMU ended with {proc.describe_status(status)}", *last])
+            self.reason = ": ".join([f"QEMU ended {how}", *self._log.text().strip().splitlines()[-1:]])
         await self._tell(DriverEvent(type="exited", reason=self.reason))
+
+    async def _follow_monitors(self, end: "asyncio.Task[int | None]") -> None:
+        """Pass on the events of one monitor connection after the other until QEMU is gone."""
+        followed = None
+        while True:
+            self._connected_anew.clear()
+            if self.monitor is not None and self.monitor is not followed:
+                followed = self.monitor
+                async for event in followed.events():
+                    await self._pass_on(event, followed)
+            elif end.done():
+                return
+            else:
+                anew = asyncio.create_task(self._connected_anew.wait())
+                try:
+                    await asyncio.wait((end, anew), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    anew.cancel()
+
+    async def _pass_on(self, event: MachineEvent, monitor: Monitor) -> None:
+        with contextlib.suppress(YurtError):
+            told = await self._translate(event, monitor)
+            if told is None:
+                return
+            await self._tell(told)
+            if told.type == "failed":  # such a machine never goes on
+                await monitor.quit()
 
     async def _translate(self, event: MachineEvent, monitor: Monitor) -> DriverEvent | None:
         """The driver's word for a QMP event; None for what is nobody's business."""
@@ -164,8 +192,10 @@ class Machine:
                 return DriverEvent(type="running")
             case "STOP":
                 return self._stopped(await monitor.status())
-            case "SHUTDOWN" if event.guest and event.reason == "guest-shutdown":
-                return DriverEvent(type="shutdown", reason=event.reason)
+            case "SHUTDOWN":
+                self._orderly = True
+                told = event.guest and event.reason == "guest-shutdown"
+                return DriverEvent(type="shutdown", reason=event.reason) if told else None
             case "RESET" if event.guest:
                 return DriverEvent(type="reset")
             case "GUEST_PANICKED":
