@@ -45,7 +45,6 @@ GIVEN = Attachments(
     host_ids=(0x40010000, 65536),
 )
 FACTS = BundleFacts(
-    runtime="crun",
     rootfs="/run/yurt/instances/0123456789ab/rootfs",
     userns="/proc/100/fd/20",
     architecture="x86_64",
@@ -58,7 +57,6 @@ CASES = {
     "systemd": (SYSTEMD, FACTS),
     "systemd-hybrid": (SYSTEMD, replace(FACTS, hybrid=True)),
     "command-aarch64-few-files": (COMMAND, replace(FACTS, architecture="aarch64", open_files=512)),
-    "command-runc": (COMMAND, replace(FACTS, runtime="runc")),
 }
 
 

@@ -66,7 +66,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the config depends on besides the spec."""
 
-    runtime: str  # `crun` or `runc`
     rootfs: str  # where the root is mounted in the runtime's mount namespace
     userns: str  # path of the user namespace to join
     architecture: str  # as `uname -m` says it
@@ -96,16 +95,13 @@ def runtime_config(
 ) -> dict[str, Any]:
     """The whole config.json of one container. (`Any`: JSON of another project's schema.)"""
     systemd = boots_systemd(spec)
-    # crun leaves control groups to us; runc insists on one, and a relative path is one inside that it runs in
-    cgroup = {} if facts.runtime == "crun" else {"cgroupsPath": "guest"}
     return {
         "ociVersion": "1.0.2",
         "hostname": hostname,
         "root": {"path": facts.rootfs, "readonly": False},
         "process": _process(spec, facts),
         "mounts": _mounts(systemd, facts.hybrid, str(attachments.agent_binary)),
-        "linux": cgroup
-        | {
+        "linux": {
             "namespaces": [
                 {"type": "user", "path": facts.userns},
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network", "cgroup")),

@@ -28,7 +28,7 @@ from yurt.drivers.base import (
     encode_launched,
 )
 from yurt.drivers.container.bundle import DEFAULT_PIDS, DEVICE_RULES, boots_systemd
-from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, RUNTIMES, launch
+from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
@@ -66,8 +66,6 @@ class CrunDriver:
     def capabilities(self, facts: HostFacts) -> Capabilities:
         """Say what this driver can do here. Pure."""
         missing = [tool for tool in PACKAGES if tool not in facts.tools]
-        if "crun" in missing and any(name in facts.tools for name in RUNTIMES):
-            missing.remove("crun")
         reason, fix = "", ""
         if missing:
             reason = f"`{missing[0]}` is not installed"
@@ -130,7 +128,7 @@ class CrunDriver:
                 pid=pid,
                 process_start=started,
                 argv=argv,
-                versions={"kernel": self.facts.kernel, "runtime": Path(argv[0]).name},
+                versions={"kernel": self.facts.kernel},
                 spec=instance.spec,
                 attachments=attachments,
             )

@@ -18,14 +18,13 @@ import msgspec
 from yurt.drivers.base import Attachments
 from yurt.drivers.container.bundle import AGENT_FDS, BundleFacts, runtime_config
 from yurt.drivers.container.rootfs import mount_root
-from yurt.errors import Invalid, Timeout, ToolFailed, Unsupported, YurtError
+from yurt.errors import Invalid, Timeout, ToolFailed, YurtError
 from yurt.host import files, layout, mounts, proc
 from yurt.host.cgroup import Group
 from yurt.host.gate import bind_socket
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance
 
-RUNTIMES = ("crun", "runc")  # the first that is installed is used
 BUNDLE, RUNTIME_STATE, PID_FILE = "bundle", "runtime", "pid"
 START_TIMEOUT_S = 60.0
 LAST_WORDS = 64 << 10
@@ -39,21 +38,11 @@ ENTER = (
 )
 
 
-def find_runtime(facts: HostFacts) -> str:
-    """The path of the OCI runtime to use. Raises Unsupported when none is installed."""
-    for name in RUNTIMES:
-        if path := facts.tools.get(name):
-            return path
-    raise Unsupported("no container runtime is installed", hint="apt-get install crun")
-
-
 def runtime_argv(runtime: str, run_dir: Path) -> tuple[str, ...]:
-    """The runtime's command: run detached, all its state in the run directory. Pure."""
-    # we make and limit the group ourselves; runc cannot leave that alone, so it gets a group inside ours (bundle.py)
-    manager = ("--cgroup-manager=disabled",) if Path(runtime).name == "crun" else ()
-    state = ("--root", str(run_dir / RUNTIME_STATE))
+    """The runtime's command: run detached, all its state in the run directory, control groups left to us. Pure."""
+    state = ("--root", str(run_dir / RUNTIME_STATE), "--cgroup-manager=disabled")
     place = ("--bundle", str(run_dir / BUNDLE), "--pid-file", str(run_dir / PID_FILE))
-    return (runtime, *state, *manager, "run", "--detach", *place, f"--preserve-fds={AGENT_FDS}", run_dir.name)
+    return (runtime, *state, "run", "--detach", *place, f"--preserve-fds={AGENT_FDS}", run_dir.name)
 
 
 async def launch(
@@ -64,7 +53,7 @@ async def launch(
     Raises ToolFailed with the runtime's words. What was made until then is for the driver's `cleanup`.
     """
     run_dir = attachments.run_dir
-    argv = runtime_argv(find_runtime(facts), run_dir)
+    argv = runtime_argv(facts.tools["crun"], run_dir)
     words_read, words_write = os.pipe2(os.O_CLOEXEC)
     try:
         with bind_socket(run_dir / layout.AGENT_SOCKET) as listener:
@@ -72,7 +61,7 @@ async def launch(
             def start() -> proc.Process:
                 joins = _hide_unified(facts, group, run_dir)
                 enter = (*ENTER, *(str(path) for path in joins), "--", *argv)
-                _write_bundle(instance, attachments, facts, Path(argv[0]).name, userns)
+                _write_bundle(instance, attachments, facts, userns)
                 return proc.spawn(
                     enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
                 )
@@ -148,15 +137,12 @@ def _last_words(descriptor: int) -> str:
         return ""
 
 
-def _write_bundle(
-    instance: Instance, attachments: Attachments, facts: HostFacts, runtime: str, userns: int
-) -> None:
+def _write_bundle(instance: Instance, attachments: Attachments, facts: HostFacts, userns: int) -> None:
     if attachments.rootfs is None:
         raise Invalid("a container needs a root file system")
     run_dir = attachments.run_dir
     root = mount_root(attachments.rootfs, run_dir, userns, attachments.host_ids[0])
     known = BundleFacts(
-        runtime=runtime,
         rootfs=str(root),
         userns=f"/proc/{os.getpid()}/fd/{userns}",
         architecture=facts.architecture,
