@@ -61,9 +61,7 @@ def test_structures_have_the_kernels_sizes() -> None:
 
 def test_a_process_that_is_gone_has_no_network() -> None:
     with pytest.raises(NotFound):
-        netns.configure_ipv4(
-            2**22 + 1, "tap0", IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2"), 1500
-        )
+        netns.configure_ipv4(2**22 + 1, "tap0", IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2"), 1500)
 
 
 @pytest.mark.parametrize(
