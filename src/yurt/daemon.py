@@ -107,9 +107,10 @@ async def serve(layout: Layout, ready_fd: int | None) -> None:
         log.info("yurtd stops; guests run on")
     finally:
         engine.core.bus.close()
-        await server.stop()
-        await engine.core.close()
-        await store.close()
+        async with contextlib.AsyncExitStack() as ending:  # each part ends even where another fails to
+            ending.push_async_callback(store.close)
+            ending.push_async_callback(engine.core.close)
+            ending.push_async_callback(server.stop)
 
 
 def main(arguments: list[str] | None = None) -> int:

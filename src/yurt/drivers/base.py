@@ -199,3 +199,11 @@ class SupportsUsage(Protocol):
 
     async def usage(self, run_dir: Path) -> Usage:
         """Return the counters now. Raises NotFound when the guest does not run."""
+
+
+@runtime_checkable
+class SupportsDetach(Protocol):
+    """A driver that holds connections to its guests and can let go of them."""
+
+    async def detach(self) -> None:
+        """Let go of every guest without touching it, as a daemon does that is about to end. Safe to repeat."""

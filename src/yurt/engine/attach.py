@@ -12,7 +12,7 @@ from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
 from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core, boot_config
-from yurt.errors import Unavailable
+from yurt.errors import Unavailable, Unsupported
 from yurt.host import layout as names
 from yurt.images.kernel import write_instance_initrd
 from yurt.model.image import DiskFormat, Image
@@ -51,6 +51,17 @@ async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_b
         await grow_gpt(overlay, size, base_bytes)
 
 
+def require_passage(*paths: Path) -> None:
+    """Refuse directories that a container's own users could not pass through, naming the first one."""
+    for path in paths:
+        for parent in reversed(path.resolve().parents):
+            if not parent.stat().st_mode & 0o001:
+                raise Unsupported(
+                    f"other users may not enter `{parent}`, and a container's users are such",
+                    hint=f"`chmod o+x {parent}`, or put YURT_HOME somewhere else",
+                )
+
+
 async def attachments(core: Core, instance: Instance, report: Report) -> Attachments:
     """Build the attachments of one start. Raises Unavailable when the instance's base form is gone."""
     spec, run_dir = instance.spec, core.run_dir(instance.id)
@@ -70,6 +81,7 @@ async def attachments(core: Core, instance: Instance, report: Report) -> Attachm
         run_dir=run_dir, state_dir=state_dir, uid=uid, gid=uid, cgroup=f"yurt/{instance.id}", config=config
     )
     if spec.kind is Kind.CONTAINER:
+        await asyncio.to_thread(require_passage, run_dir, base)
         return replace(
             given,
             rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),

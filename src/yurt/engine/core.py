@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.agent.build import agent_binary, source_dir
 from yurt.drivers.agent.config import BootConfig, encode_config
-from yurt.drivers.base import Driver, DriverEvent
+from yurt.drivers.base import Driver, DriverEvent, SupportsDetach
 from yurt.drivers.qemu.accel import choose
 from yurt.engine.events import EventBus
 from yurt.engine.live import Live
@@ -198,6 +198,9 @@ class Core:
             await self.let_go(instance_id)
         for entry in self._lifecycle.values():
             entry.close()
+        for driver in self.drivers.values():
+            if isinstance(driver, SupportsDetach):
+                await driver.detach()
 
 
 # what the initrd inside a bootable disk is told: find the root partition and hand over to the image's init

@@ -15,6 +15,7 @@ from yurt.model.instance import Instance, Phase
 
 log = logging.getLogger("yurt.steps")
 POWER_OFF_GRACE_S = 5.0
+ASK_AGAIN_S = 3.0
 
 
 class InstancePlan(Plan):
@@ -96,16 +97,22 @@ class Stopping:
         self.core.note(instance, "asked to stop")
         try:
             async with asyncio.timeout(self.timeout_s):
-                if not await self._ask_agent(instance):
-                    await driver.stop(run_dir, timeout_s=self.timeout_s)
-                live = self.core.lives.get(instance.id)
-                if live is not None:
-                    await asyncio.wait([live.exited])
-                else:
-                    await driver.stop(run_dir, timeout_s=self.timeout_s)
+                await self._ask_until_gone(instance, run_dir)
         except (TimeoutError, Timeout):
             self.escalated = True
             self.core.note(instance, f"did not stop within {self.timeout_s:g} s")
+
+    async def _ask_until_gone(self, instance: Instance, run_dir: Path) -> None:
+        live = self.core.lives.get(instance.id)
+        driver = self.core.driver(instance)
+        while live is not None and await self._ask_agent(instance):
+            # an init that has only just begun does not hear the first request: ask again
+            await asyncio.wait([live.exited], timeout=ASK_AGAIN_S)
+            if live.exited.done():
+                return
+        await driver.stop(run_dir, timeout_s=self.timeout_s)
+        if live is not None:
+            await asyncio.wait([live.exited])
 
     async def _ask_agent(self, instance: Instance) -> bool:
         live = self.core.lives.get(instance.id)
