@@ -15,7 +15,9 @@ STEPS = {
     "create": ("image", "disk", "record", "launch"),
     "start": ("launch",),
     "stop": ("ask", "end", "cleanup"),
+    "restart": ("ask", "end", "cleanup", "launch"),
     "delete": ("end", "files"),
+    "settle": ("cleanup",),
 }
 POINTS = [
     f"{verb}.{step}.{moment}"
@@ -57,8 +59,10 @@ def test_a_daemon_killed_at_any_step_leaves_order(daemon: Daemon, point: str) ->
         assert daemon.yurt("stop", "one").returncode == 0
     daemon.stop()
     daemon.start(YURT_FAILPOINT=point)
-    words = run if verb == "create" else (verb, "one")
-    daemon.yurt(*words, check=False)
+    if verb == "settle":  # the guest ends by itself
+        daemon.yurt("exec", "one", "--", "poweroff", check=False)
+    else:
+        daemon.yurt(*(run if verb == "create" else (verb, "one")), check=False)
     assert daemon.wait_killed() == -9
     daemon.start()
     ended(daemon)
@@ -67,8 +71,10 @@ def test_a_daemon_killed_at_any_step_leaves_order(daemon: Daemon, point: str) ->
         assert set(left) == ({"one"} if point == "create.commit.after" else set())
     elif verb == "delete":
         assert left == {}, "a delete that was begun is finished"
-    elif verb == "stop":
+    elif verb in ("stop", "settle"):
         assert left["one"]["phase"] == "stopped", "a stop that was begun is finished"
+    elif verb == "restart":
+        assert left["one"]["phase"] == "running", "a restart that was begun is finished"
     else:
         assert left["one"]["phase"] == ("running" if point == "start.commit.after" else "stopped")
     if not left:  # the name is free again, and nothing of the old one is in the way
@@ -77,3 +83,34 @@ def test_a_daemon_killed_at_any_step_leaves_order(daemon: Daemon, point: str) ->
         if left["one"]["phase"] == "stopped":
             assert daemon.yurt("start", "one").returncode == 0
         assert daemon.yurt("exec", "one", "--", "true").returncode == 0
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.needs("crun", "slirp4netns")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("create.launch.after", "create.launch.undo"),
+        ("create.launch.after", "create.disk.undo"),
+        ("stop.ask.after", "stop.end.before"),
+        ("stop.end.after", "stop.cleanup.after"),
+    ],
+)
+def test_a_daemon_killed_again_while_it_recovers_leaves_order(
+    daemon: Daemon, first: str, second: str
+) -> None:
+    run = ("run", "tiny", "--as", "container", "--name", "one", "--detach")
+    if first.startswith("stop"):
+        daemon.yurt(*run)
+    daemon.stop()
+    daemon.start(YURT_FAILPOINT=first)
+    daemon.yurt(*(run if first.startswith("create") else ("stop", "one")), check=False)
+    assert daemon.wait_killed() == -9
+    with pytest.raises(pytest.fail.Exception):  # it dies before it listens
+        daemon.start(YURT_FAILPOINT=second)
+    assert daemon.wait_killed() == -9
+    daemon.start()
+    ended(daemon)
+    left = {instance["name"]: instance["phase"] for instance in daemon.json("ls")}
+    assert left == ({} if first.startswith("create") else {"one": "stopped"})
