@@ -98,6 +98,9 @@ def finish(transport: "Transport", operation: "dict[str, object]", *, cancels: b
         raise Interrupted from None
     if (error := failure_of(operation)) is not None:
         raise error
+    result = operation.get("result")
+    if isinstance(result, dict) and (notice := result.get("notice")):
+        note(safe(notice))
     return operation
 
 

@@ -78,6 +78,19 @@ class Core:
         """The accelerator of one start: the user's word wins, else the probe's. Raises Unsupported."""
         return choose(instance.spec.accel, await self.accelerator())
 
+    def announcement(self, accelerator: str) -> dict[str, object]:
+        """What the first client to start a guest under TCG is told, once per boot of the host: `notice`, or nothing."""
+        verdict = self._verdict.result() if self._verdict is not None and self._verdict.done() else None
+        if accelerator != "tcg" or verdict is None or verdict.name != "tcg":
+            return {}
+        try:
+            self.layout.accel_announced.touch(exist_ok=False)
+        except OSError:
+            return {}
+        return {
+            "notice": f"without hardware assistance, so slower: {verdict.reason} (`yurt doctor` has more)"
+        }
+
     def driver(self, instance: Instance) -> Driver:
         return self.drivers[instance.spec.kind]
 

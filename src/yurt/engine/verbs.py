@@ -114,7 +114,9 @@ class Create(InstancePlan):
         )
 
     def result(self) -> dict[str, object]:
-        return {"id": self.instance_id, "name": self.arguments["name"]}
+        launched = self._launching.launched
+        told = self.core.announcement(launched.accelerator) if launched is not None else {}
+        return {"id": self.instance_id, "name": self.arguments["name"], **told}
 
     async def ended(self, operation: Operation) -> None:
         await self.core.settle_if_free(self.instance_id)
@@ -176,6 +178,10 @@ class Start(InstancePlan):
 
     def rollback(self, error: YurtError) -> Writes:
         return [put_instance(replace(self.instance, phase=Phase.STOPPED, pid=None, operation=None))]
+
+    def result(self) -> dict[str, object]:
+        launched = self._launching.launched
+        return self.core.announcement(launched.accelerator) if launched is not None else {}
 
     async def ended(self, operation: Operation) -> None:
         await self.core.settle_if_free(self.instance_id)

@@ -63,6 +63,11 @@ class Layout:
         """What was costly to find out about this host: QEMU's version, the time stamp counter's rate."""
         return self.run / "facts.json"
 
+    @property
+    def accel_announced(self) -> Path:
+        """Made when users have been told that this boot of the host runs guests under TCG."""
+        return self.run / "accel.announced"
+
     def instance_state(self, instance_id: str) -> Path:
         """disk.qcow2 or data/, console.log, lifecycle.log of one instance."""
         return self.state / "instances" / instance_id
