@@ -231,7 +231,10 @@ class Yurt:
         try:
             self._http.request(method, target, data, headers)
             reply = self._http.getresponse()
-        except (BrokenPipeError, ConnectionResetError):  # the daemon hung up on a connection that was long idle
+        except (
+            BrokenPipeError,
+            ConnectionResetError,
+        ):  # the daemon hung up on a connection that was long idle
             self._http = _Http(self.socket)
             self._http.request(method, target, data, headers)
             reply = self._http.getresponse()

@@ -33,6 +33,10 @@ DAEMON_START_S = 120
 SEARCH_PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
 
+# A shell that runs us in the background makes us ignore ctrl-C, and every program we start with us.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"tools_{path.stem}", path)
     assert spec and spec.loader
