@@ -47,6 +47,9 @@ class Launching:
         instance, run_dir = self.plan.instance, self.plan.run_dir
         driver = self.core.driver(instance)
         driver.check(instance.spec, driver.capabilities(self.core.facts))
+        if (await driver.observe(run_dir)).phase in (Phase.RUNNING, Phase.PAUSED):
+            # an earlier daemon died right after this step: nobody has the guest it started, so begin anew
+            await take_down(self.core, instance.id, instance)
         run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         given = await attachments(self.core, instance, self.plan.report)
         self.plan.report("starting the guest", None)
