@@ -219,7 +219,9 @@ class Engine:
                 name=name,
                 actual=instance.phase,
                 wanted="running",
-                hint=f"start it with `yurt start {name}`" if instance.phase is Phase.STOPPED else "",
+                hint=f"start it with `yurt start {name}`"
+                if instance.phase in (Phase.STOPPED, Phase.CRASHED)
+                else "",
             )
         return live
 
@@ -244,7 +246,16 @@ class Engine:
 
     async def agent(self, name: str) -> AgentClient:
         """The connected agent of a running instance; waits a moment for one that is just coming up."""
-        return await self._live(name).agent(timeout_s=5.0)
+        live = self._live(name)
+        if self.core.records.get(name).phase is Phase.PAUSED:
+            raise WrongState(
+                kind="instance",
+                name=name,
+                actual=Phase.PAUSED,
+                wanted="running",
+                hint=f"let it go on with `yurt resume {name}`",
+            )
+        return await live.agent(timeout_s=5.0)
 
     async def attach(self, name: str) -> MainAttachment | ExecSession:
         """The main process of an instance that runs a command instead of an init. Raises WrongState."""

@@ -74,7 +74,8 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     image: Annotated[str, Meta(min_length=1, max_length=255)]
-    name: Annotated[str, Meta(pattern=NAME_PATTERN)] | None = None
+    # the pattern is only published here: `parse_name` checks it, and says in words what is wrong
+    name: Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": NAME_PATTERN})] | None = None
     kind: Kind = Kind.MICROVM
     cpus: Cpus | None = None
     memory_bytes: MemoryBytes | None = None

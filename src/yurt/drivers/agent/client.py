@@ -23,6 +23,7 @@ from yurt.model.process import ExecRequest, FileStat
 
 MAX_STREAMS = 64
 _BACKLOG_LIMIT = 1 << 20
+ANSWER_S = 30.0  # a guest without hardware assistance on a busy host can need seconds
 _LAST_WORDS_S = 1.0
 
 
@@ -206,7 +207,14 @@ class AgentClient:
         self._streams[stream.id] = stream
         try:
             await self._send(b"".join(wire.encode_open(stream.id, kind, stream.window, body)))
-            await stream.opened()
+            async with asyncio.timeout(ANSWER_S):
+                await stream.opened()
+        except TimeoutError as error:
+            self._release(stream)
+            raise Unavailable(
+                f"the guest's agent has not answered for {ANSWER_S:g} s",
+                hint="the guest hangs or is overloaded: look at its console, or restart it",
+            ) from error
         except BaseException:
             self._release(stream)
             raise
