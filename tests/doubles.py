@@ -14,7 +14,7 @@ from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
 from yurt.model.instance import Init, Instance, InstanceSpec, Kind, Phase, ResolvedSpec, Usage
-from yurt.model.names import InstanceId, Name
+from yurt.model.names import InstanceId, Name, parse_name
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
 
@@ -252,7 +252,7 @@ class DoubleEngine:
         return self.records[name]
 
     async def create(self, spec: InstanceSpec, *, start: bool, dry_run: bool = False) -> Operation:
-        name = spec.name or "made-up"
+        name = parse_name(spec.name or "made-up")
         if name in self.records:
             raise Exists(kind="instance", name=name)
         if dry_run:
