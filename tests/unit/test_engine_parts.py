@@ -119,7 +119,7 @@ async def run(tmp_path: Path, wanted: object, *, cancel: bool = False) -> tuple[
     store = await SqliteStore.open(tmp_path / "db")
     records, story = Records(store), list[str]()
     await records.load()
-    operations = Operations(records, EventBus(), {"trial": lambda op: Trial(story, wanted)})
+    operations = Operations(records, EventBus(), {"trial": lambda op: Trial(story, wanted)}, tmp_path)
     begun = await operations.begin("trial", "x", "x", {})
     if cancel:
         while "two" not in story:  # noqa: ASYNC110 the step has no event for a test
@@ -168,7 +168,7 @@ def test_what_has_ended_cannot_be_cancelled(tmp_path: Path) -> None:
     async def body() -> None:
         store = await SqliteStore.open(tmp_path / "db")
         records = Records(store)
-        operations = Operations(records, EventBus(), {"trial": lambda op: Trial([], None)})
+        operations = Operations(records, EventBus(), {"trial": lambda op: Trial([], None)}, tmp_path)
         begun = await operations.begin("trial", "x", "x", {})
         await operations.wait(begun.id, 10)
         with pytest.raises(WrongState):

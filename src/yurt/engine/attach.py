@@ -37,7 +37,7 @@ async def make_base(core: Core, image: Image, kind: Kind, report: Report) -> Pat
 async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_bytes: int) -> None:
     """Make the instance's state directory and what it may write to. Raises Exhausted when there is no room."""
     directory = core.layout.instance_state(instance_id)
-    require(core.layout.state, MIN_FREE, "the new instance")
+    require(directory.parent, MIN_FREE, "the new instance")
     await asyncio.to_thread(lambda: directory.mkdir(mode=0o711, parents=True, exist_ok=True))
     if kind is Kind.CONTAINER:
         return

@@ -41,7 +41,7 @@ class Engine:
         factories["image-build"] = lambda op: BuildImage(core, op.target)
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
-        core.operations = Operations(core.records, core.bus, factories)
+        core.operations = Operations(core.records, core.bus, factories, core.layout.state)
 
     @property
     def facts(self) -> HostFacts:

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
@@ -18,6 +19,7 @@ from yurt.engine.events import EventBus
 from yurt.engine.failpoints import hit
 from yurt.engine.records import Records, Writes, now, put_operation
 from yurt.errors import Internal, NotFound, Timeout, Unavailable, WrongState, YurtError, to_document
+from yurt.host.space import full_disk_told
 from yurt.model.operation import ErrorDocument, Operation, OperationStatus
 
 log = logging.getLogger("yurt.operation")
@@ -78,10 +80,12 @@ PlanFactory = Callable[[Operation], Plan]
 
 
 class Operations:
-    """Begins, runs, recovers and waits for operations."""
+    """Begins, runs, recovers and waits for operations. `disk` is where they write, for when it becomes full."""
 
-    def __init__(self, records: Records, bus: EventBus, factories: dict[str, PlanFactory]) -> None:
-        self._records, self._bus, self._factories = records, bus, factories
+    def __init__(
+        self, records: Records, bus: EventBus, factories: dict[str, PlanFactory], disk: Path
+    ) -> None:
+        self._records, self._bus, self._factories, self._disk = records, bus, factories, disk
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._reported: dict[str, float] = {}
@@ -162,7 +166,8 @@ class Operations:
             marks.append(f"{step.name}:begun")
             await self._mark(operation, marks, text=step.text)
             hit(f"{plan.verb}.{step.name}.before")
-            await step.do()
+            with full_disk_told(self._disk, step.text):
+                await step.do()
             hit(f"{plan.verb}.{step.name}.after")
             marks = [f"{step.name}:done"]
         operation = self._records.operations[operation_id]

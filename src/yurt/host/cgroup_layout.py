@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 
 from yurt.errors import Unsupported
+from yurt.host import layout as names
+from yurt.host.files import write_atomic
 from yurt.model.host import CgroupLayout
 
 
@@ -97,3 +99,16 @@ def io_bytes(text: str) -> tuple[int, int]:
     pairs = [word.partition("=") for line in text.splitlines() for word in line.split()[1:]]
     read, written = (sum(int(v) for k, _, v in pairs if k == key) for key in ("rbytes", "wbytes"))
     return read, written
+
+
+def remember_layout(run_dir: Path, layout: CgroupLayout) -> None:
+    """Write down where a guest's control group is about to be made: a daemon from another session nests elsewhere."""
+    write_atomic(run_dir / names.CGROUPS, msgspec.json.encode(layout), durable=False)
+
+
+def remembered_layout(run_dir: Path, default: CgroupLayout) -> CgroupLayout:
+    """Return the layout that was written down for a guest, or `default` (this daemon's own)."""
+    try:
+        return msgspec.json.decode((run_dir / names.CGROUPS).read_bytes(), type=CgroupLayout)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return default

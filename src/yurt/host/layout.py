@@ -88,6 +88,7 @@ AGENT_SOCKET = "agent.sock"
 QMP_SOCKET = "qmp.sock"
 CONSOLE_SOCKET = "console.sock"
 MACHINE_LOG = "machine.log"
+CGROUPS = "cgroups.json"
 
 
 def default_layout(environ: dict[str, str] | None = None, uid: int | None = None) -> Layout:

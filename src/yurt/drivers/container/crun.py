@@ -35,15 +35,15 @@ from yurt.drivers.container.userns import UserNamespaces
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
 from yurt.host import files, layout, proc
 from yurt.host.cgroup import Group, Limits
+from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.pidfd import exit_status
-from yurt.model.host import CgroupLayout, HostFacts
+from yurt.model.host import HostFacts
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 
 if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
 PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux"}
-GROUPS = "cgroups.json"  # in the run directory: the layout in which the guest's control group was made
 ENDED_BY_INIT = {
     -signal.SIGINT: "halt",
     -signal.SIGHUP: "restart",
@@ -113,7 +113,7 @@ class CrunDriver:
     async def _start(self, instance: Instance, attachments: Attachments) -> Launched:
         assert attachments.rootfs is not None
         run_dir, (base, count) = attachments.run_dir, attachments.host_ids
-        files.write_atomic(run_dir / GROUPS, msgspec.json.encode(self.facts.cgroups), durable=False)
+        remember_layout(run_dir, self.facts.cgroups)
         group = self._group(run_dir, unified=boots_systemd(instance.spec))
         _make_group(group, instance.spec, base)
         await prepare_data(attachments.rootfs)
@@ -160,10 +160,7 @@ class CrunDriver:
 
         Known from before anything is made, so a half-started guest is found too.
         """
-        try:
-            cgroups = msgspec.json.decode((run_dir / GROUPS).read_bytes(), type=CgroupLayout)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-            cgroups = self.facts.cgroups
+        cgroups = remembered_layout(run_dir, self.facts.cgroups)
         return Group(cgroups, f"yurt/{run_dir.name}", unified=unified)
 
     def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
@@ -371,7 +368,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _clear(run_dir: Path) -> None:
-    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE, GROUPS):
+    for name in (layout.AGENT_SOCKET, layout.LAUNCHED, PID_FILE, layout.CGROUPS):
         (run_dir / name).unlink(missing_ok=True)
     for name in (BUNDLE, RUNTIME_STATE):
         with contextlib.suppress(FileNotFoundError):

@@ -22,6 +22,7 @@ from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import Invalid, ToolFailed, Unavailable
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
+from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.files import write_atomic
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.model.host import CgroupLayout, HostFacts
@@ -151,6 +152,7 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
                 path = attachments.run_dir / layout.LAUNCHED
                 write_atomic(path, encode_launched(launched), durable=False)
 
+            remember_layout(attachments.run_dir, facts.cgroups)
             join = make_group(facts.cgroups, attachments.cgroup)
             process = spawn_recorded(
                 words, record, output=log.descriptor, pass_fds=inherited.all(), join=join
@@ -212,9 +214,9 @@ def make_group(cgroups: CgroupLayout, name: str) -> tuple[Path, ...]:
 def clear(run_dir: Path, cgroups: CgroupLayout, group_name: str) -> None:
     """Remove what `launch` made: stray processes of the group, the group, sockets and the record. Idempotent."""
     if group_name and os.geteuid() == 0:
-        group = Group(cgroups, group_name)
+        group = Group(remembered_layout(run_dir, cgroups), group_name)
         if group.exists():
             group.kill()
             group.remove()
-    for name in (*SOCKETS, layout.LAUNCHED):
+    for name in (*SOCKETS, layout.LAUNCHED, layout.CGROUPS):
         (run_dir / name).unlink(missing_ok=True)
