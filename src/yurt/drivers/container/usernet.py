@@ -14,7 +14,7 @@ from pathlib import Path
 from yurt.drivers.base import Attachments, Launched
 from yurt.drivers.container.launch import spawned
 from yurt.drivers.container.userns import first_word, unprivileged
-from yurt.drivers.qemu.log import MachineLog
+from yurt.drivers.log import MachineLog
 from yurt.errors import ToolFailed
 from yurt.host import mounts, proc
 from yurt.host.gate import spawn_recorded

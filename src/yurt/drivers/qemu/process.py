@@ -15,10 +15,10 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
+from yurt.drivers.log import MachineLog
 from yurt.drivers.qemu import argv as command
 from yurt.drivers.qemu.accel import kvm_groups
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
-from yurt.drivers.qemu.log import MachineLog
 from yurt.errors import Invalid, ToolFailed, Unavailable
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
