@@ -26,7 +26,7 @@ UIDS = (
 )  # of QEMU processes, of containers
 DEFAULT_STATE, DEFAULT_RUN = Path("/var/lib/yurt"), Path("/run/yurt")
 SCRATCH = re.compile(r"yt-|yurt-|yurt\.|\.yurt")
-KEPT = ("yurt-test-cache", "yurt-bench")
+KEPT = ("yurt-test-cache", "yurt-test-parts", "yurt-bench")  # caches that the next run takes up again
 IN_USE = "empty, and kept by a running daemon"
 
 

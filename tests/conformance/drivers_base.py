@@ -5,6 +5,7 @@ after it) and returns a `DriverUnderTest`; it may call `pytest.skip` and say wha
 between calls by itself. Names in `SLOW` are those whose tests take more than a few seconds.
 """
 
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from yurt.model.instance import AccelMode, Init, Instance, Kind, NetworkMode, Ph
 from yurt.model.names import InstanceId, Name
 
 MIB = 1 << 20
+# what takes long to make and the next run takes up again: agents, kernels, a tree (tools/leaks.py knows the name)
+PARTS = Path("/var/tmp") / ("yurt-test-parts" if os.geteuid() == 0 else f"yurt-test-parts-{os.geteuid()}")
 INSTANCE_ID = InstanceId(secrets.token_hex(6))  # two sessions on one host must not meet
 
 

@@ -3,13 +3,13 @@
 import functools
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from tests.conformance.drivers_base import (
     INSTANCE_ID,
+    PARTS,
     DriverUnderTest,
     Factory,
     make_attachments,
@@ -36,7 +36,8 @@ def busybox_tree() -> Path:
     busybox = shutil.which("busybox")
     if busybox is None:
         pytest.skip("needs busybox")
-    place = Path(tempfile.gettempdir()) / f"yurt-test-tree-{os.geteuid()}"
+    place = PARTS / "tree"
+    PARTS.mkdir(mode=0o755, exist_ok=True)
     if place.is_dir():
         return place
     with files.temporary_sibling(place) as tree:

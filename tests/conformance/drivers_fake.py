@@ -3,12 +3,12 @@
 import asyncio
 import functools
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from tests.conformance.drivers_base import (
+    PARTS,
     DriverUnderTest,
     Factory,
     make_attachments,
@@ -30,8 +30,8 @@ def built_agent() -> Path:
     architecture = os.uname().machine
     if find_compiler(architecture) is None:
         pytest.skip("needs a C compiler")
-    place = Path(tempfile.gettempdir()) / f"yurt-test-agents-{os.geteuid()}"
-    place.mkdir(mode=0o755, exist_ok=True)
+    place = PARTS / "agents"
+    place.mkdir(mode=0o755, parents=True, exist_ok=True)
     return asyncio.run(agent_binary(place, source_dir(), architecture))
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tests.conformance.drivers_base import (
     INSTANCE_ID,
     MIB,
+    PARTS,
     DriverUnderTest,
     Factory,
     make_attachments,
@@ -37,7 +38,7 @@ from yurt.model.image import DiskFormat
 from yurt.model.instance import Kind
 from yurt.storage.qcow2 import create_overlay
 
-CACHE = Path(os.environ.get("YURT_TEST_KERNELS", "/var/tmp/yurt-test-kernels"))
+CACHE = PARTS / "kernels"
 TCG = Accelerator(name="tcg", reason="tests run on what every host has", probed=False)
 # writes `UP` to the serial port, then echoes it; `r` resets by the keyboard controller, `o` powers off by ACPI
 BOOT_SECTOR = bytes.fromhex(
