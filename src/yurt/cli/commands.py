@@ -117,7 +117,7 @@ COMMANDS = (
     Command(
         "rename",
         "lifecycle",
-        "give a stopped instance another name",
+        "give an instance another name",
         positionals=(NAME, Positional("NEW", "the new name")),
     ),
     Command("ls", "ls", "list instances", options=(LABEL, JSON, QUIET)),

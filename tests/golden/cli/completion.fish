@@ -90,7 +90,7 @@ complete -c yurt -n '__fish_seen_subcommand_from delete' -l detach -d 'do not wa
 complete -c yurt -n '__fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from delete' -a '(yurt ls --quiet 2>/dev/null)'
-complete -c yurt -n __fish_use_subcommand -a rename -d 'give a stopped instance another name'
+complete -c yurt -n __fish_use_subcommand -a rename -d 'give an instance another name'
 complete -c yurt -n '__fish_seen_subcommand_from rename' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from rename' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from rename' -a '(yurt ls --quiet 2>/dev/null)'

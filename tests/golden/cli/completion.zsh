@@ -19,7 +19,7 @@ _yurt() {
             'pause:freeze running instances'
             'resume:let paused instances run on'
             'delete:delete instances and their disks'
-            'rename:give a stopped instance another name'
+            'rename:give an instance another name'
             'ls:list instances'
             'info:show everything about an instance'
             'exec:run a command in an instance'
