@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,15 +16,15 @@ from yurt.host import layout as names
 from yurt.images.kernel import write_instance_initrd
 from yurt.model.image import DiskFormat, Image
 from yurt.model.instance import Instance, Kind
+from yurt.model.operation import Progress
 from yurt.storage.qcow2 import create_overlay, grow_gpt, virtual_size
 from yurt.storage.space import require
 
-Report = Callable[[str, float | None], None]
 INITRD = "initrd"
 MIN_FREE = 256 << 20
 
 
-async def make_base(core: Core, image: Image, kind: Kind, report: Report) -> Path:
+async def make_base(core: Core, image: Image, kind: Kind, report: Progress) -> Path:
     """Return the shared form that instances of this image and kind lie over; built when it is missing."""
     if kind is Kind.CONTAINER:
         return await core.images.rootfs_dir(image, report)
@@ -62,7 +61,7 @@ def require_passage(*paths: Path) -> None:
                 )
 
 
-async def attachments(core: Core, instance: Instance, report: Report) -> Attachments:
+async def attachments(core: Core, instance: Instance, report: Progress) -> Attachments:
     """Build the attachments of one start. Raises Unavailable when the instance's base form is gone."""
     spec, run_dir = instance.spec, core.run_dir(instance.id)
     state_dir = core.layout.instance_state(instance.id)

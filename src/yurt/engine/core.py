@@ -27,6 +27,7 @@ from yurt.images.store import ImageStore
 from yurt.model.host import Accelerator, HostFacts
 from yurt.model.image import Image
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase
+from yurt.model.operation import Progress
 
 log = logging.getLogger("yurt.core")
 FIRST_UID = 0x3D000000
@@ -61,7 +62,7 @@ class Core:
             self._agent = await agent_binary(self.layout.agents, source_dir(), self.facts.architecture)
         return self._agent
 
-    async def boot_disk(self, image: Image, report: Callable[[str, float | None], None]) -> Path:
+    async def boot_disk(self, image: Image, report: Progress) -> Path:
         """The image's bootable disk, with the agent as a service in it."""
         kernel = await self.kernels.generic(report)
         return await self.images.boot_disk(

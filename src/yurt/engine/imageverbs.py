@@ -9,13 +9,11 @@ from yurt.model.image import Image
 from yurt.model.names import parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from yurt.engine.core import Core
-    from yurt.model.operation import Operation
+    from yurt.model.operation import Operation, Progress
 
 
-async def ensure_image(core: "Core", reference: str, report: "Callable[[str, float | None], None]") -> Image:
+async def ensure_image(core: "Core", reference: str, report: "Progress") -> Image:
     """Return the image, building it when it is one of our recipes and not there yet. Raises NotFound."""
     full = parse_reference(reference)
     try:

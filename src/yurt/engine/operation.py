@@ -20,7 +20,7 @@ from yurt.engine.failpoints import hit
 from yurt.engine.records import Records, Writes, now, put_operation
 from yurt.errors import Internal, NotFound, Timeout, Unavailable, WrongState, YurtError, to_document
 from yurt.host.space import full_disk_told
-from yurt.model.operation import ErrorDocument, Operation, OperationStatus
+from yurt.model.operation import ErrorDocument, Operation, OperationStatus, Progress
 
 log = logging.getLogger("yurt.operation")
 PROGRESS_INTERVAL_S = 0.1
@@ -49,7 +49,7 @@ class Plan:
 
     verb: ClassVar[str]
     redo: ClassVar[bool] = False
-    report: Callable[[str, float | None], None]
+    report: Progress
     operation_id: str
 
     def begin(self) -> Writes:

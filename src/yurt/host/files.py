@@ -41,17 +41,22 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         sync_directory(path.parent)
 
 
+def publish(built: Path, target: Path) -> None:
+    """Give something built aside its name: written through (a file; a tree must be so already), renamed, name durable."""
+    if built.is_file():
+        with built.open("rb") as file:
+            os.fsync(file.fileno())
+    built.rename(target)
+    sync_directory(target.parent)
+
+
 @contextlib.contextmanager
 def temporary_sibling(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to build in; on success it is fsynced and renamed to `path`, else removed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        if temporary.is_file():
-            with temporary.open("rb") as built:
-                os.fsync(built.fileno())
-        temporary.rename(path)
-        sync_directory(path.parent)
+        publish(temporary, path)
     except BaseException:
         remove_tree(temporary)
         raise

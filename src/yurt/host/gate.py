@@ -16,12 +16,8 @@ from yurt.host import proc
 
 # The shell waits for one line, joins the control group, then becomes the program under the same pid. If the daemon dies
 # first, it reads the end of the pipe and ends. The script is constant; all that varies are its arguments.
-GATE = (
-    "/bin/sh",
-    "-c",
-    'read -r go || exit; while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@" </dev/null',
-    "yurt-gate",
-)
+JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; '  # arguments: join files, `--`, command
+GATE = ("/bin/sh", "-c", f'read -r go || exit; {JOIN}exec "$@" </dev/null', "yurt-gate")
 
 
 def spawn_recorded(

@@ -18,8 +18,8 @@ from typing import TypeVar
 from yurt.errors import Busy, Denied, Exhausted, Internal, NotFound, Unsupported, YurtError
 
 T = TypeVar("T")
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
+MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
+MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 MNT_DETACH = 2
 CLONE_NEWNS = 0x00020000
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on every architecture

@@ -89,12 +89,7 @@ async def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise ToolFailed(
-            f"`{words[0]}` is not installed",
-            argv=tuple(words),
-            status="not found",
-            hint="run `yurt doctor` to see what is missing",
-        ) from error
+        raise _not_installed(words) from error
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await _communicate(process, stdin, on_stderr)
@@ -176,12 +171,7 @@ def spawn(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise ToolFailed(
-            f"`{argv[0]}` is not installed",
-            argv=tuple(argv),
-            status="not found",
-            hint="run `yurt doctor` to see what is missing",
-        ) from error
+        raise _not_installed(argv) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)

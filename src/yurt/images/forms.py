@@ -6,7 +6,6 @@ equal file systems: identifiers come from the image's digest, times from a const
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from yurt.host.files import make_sparse
 from yurt.images import service
 from yurt.images.blobs import digest_hex
 from yurt.images.kernel import Kernel, write_instance_initrd
+from yurt.model.operation import Progress
 
-Progress = Callable[[str, float | None], None]
 MIB = 1 << 20
 SECTOR = 512
 DEFAULT_DISK_BYTES = 10 << 30

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from yurt.host.layout import Layout
 from yurt.host.space import check_space, full_disk_told
 from yurt.images import cpio, modules, vmlinux
 from yurt.images.locks import Locks
+from yurt.model.operation import Progress
 
-Progress = Callable[[str, float | None], None]
 PACKAGES = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 NEEDED_BYTES = {"cloud": 400 << 20, "generic": 1 << 30}
 _VERSION = re.compile(r"^[0-9][A-Za-z0-9.+~-]{0,63}$")
@@ -58,6 +57,9 @@ class KernelStore:
     def __init__(self, layout: Layout) -> None:
         self.root = layout.kernels
         self._locks = Locks(self.root / ".locks")
+        self._initrds: dict[
+            tuple[Path, Path, str], Path
+        ] = {}  # a start need not read agent and modules again
 
     async def cloud(self, progress: Progress) -> Kernel:
         """Return the newest kept cloud kernel (for microVMs), fetched first when there is none."""
@@ -81,7 +83,11 @@ class KernelStore:
         `flavour` is `micro` or `full`. Built once per content; the file is complete or absent.
         Raises Unsupported when the kernel lacks a driver.
         """
-        return await asyncio.to_thread(self._initrd, kernel, agent_binary, flavour)
+        key = (kernel.directory, agent_binary, flavour)
+        known = self._initrds.get(key)
+        if known is None or not known.exists():
+            known = self._initrds[key] = await asyncio.to_thread(self._initrd, kernel, agent_binary, flavour)
+        return known
 
     def _initrd(self, kernel: Kernel, agent_binary: Path, flavour: str) -> Path:
         agent = agent_binary.read_bytes()

@@ -7,7 +7,6 @@ behind when a build is cut off is one directory below the forms, which the next 
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +17,8 @@ from yurt.host import proc
 from yurt.host.files import remove_tree
 from yurt.images import sources
 from yurt.model.names import parse_name
+from yurt.model.operation import Progress
 
-Progress = Callable[[str, float | None], None]
 # what mmdebstrap says, what we say, and the share of the whole that lies behind by then (measured)
 MMDEBSTRAP_STEPS: tuple[tuple[str, str, float], ...] = (
     ("I: running apt-get update", "fetching package lists", 0.02),

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +24,7 @@ import msgspec
 from yurt.errors import Invalid, NotFound, YurtError
 from yurt.host import proc
 from yurt.host.data import data_path
-from yurt.host.files import remove_tree, sync_directory
+from yurt.host.files import publish, remove_tree, sync_directory
 from yurt.host.layout import Layout
 from yurt.host.space import check_space, full_disk_told
 from yurt.images import blobs, config, forms, prune, recipes, unpack
@@ -34,10 +34,10 @@ from yurt.images.locks import Locks
 from yurt.images.recipes import Recipe
 from yurt.model.image import Image
 from yurt.model.names import parse_name, parse_reference
+from yurt.model.operation import Progress
 from yurt.units import parse_size
 
 log = logging.getLogger("yurt.images")
-Progress = Callable[[str, float | None], None]
 ROOTFS, ROOT_DISK, BOOT_DISK = "rootfs", "root", "disk"
 STORE_LOCK = "store"
 BUILD_PREFIX = ".build-"
@@ -198,8 +198,7 @@ class ImageStore:
                 await asyncio.to_thread(self.blobs.verify, layer)
                 await unpack.unpack_layer(self.blobs.path(layer.digest), layer, diff_id, tree, work)
             await _write_through(tree)
-            tree.rename(target)
-            sync_directory(target.parent)
+            await asyncio.to_thread(publish, tree, target)
         return target
 
     async def root_disk(
@@ -294,10 +293,7 @@ def _sized(name: str, size_bytes: int, suffix: str) -> str:
 
 def _put(built: Path, target: Path) -> None:
     built.chmod(0o644)
-    with built.open("rb") as file:
-        os.fsync(file.fileno())
-    built.rename(target)
-    sync_directory(target.parent)
+    publish(built, target)
 
 
 def _boot_key(parts: forms.BootParts) -> str:

@@ -1,8 +1,11 @@
 """Operations (long-running actions with progress) and events."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
+
+Progress = Callable[[str, float | None], None]  # what is being done now, and 0..1 of it where that is known
 
 
 class OperationStatus(StrEnum):

@@ -21,7 +21,7 @@ from yurt.drivers.container.rootfs import mount_root
 from yurt.errors import Invalid, Timeout, ToolFailed, YurtError
 from yurt.host import files, layout, mounts, proc
 from yurt.host.cgroup import Group
-from yurt.host.gate import bind_socket
+from yurt.host.gate import JOIN, bind_socket
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance
 
@@ -30,12 +30,7 @@ START_TIMEOUT_S = 60.0
 LAST_WORDS = 64 << 10
 # The script is constant; all that varies are its arguments: files to join groups by, `--`, the command. Standard
 # input is the agent's socket, standard output the config pipe; they become 3 and 4.
-ENTER = (
-    "/bin/sh",
-    "-c",
-    'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@" 3<&0 4<&1 0</dev/null 1>&2',
-    "yurt-enter",
-)
+ENTER = ("/bin/sh", "-c", f'{JOIN}exec "$@" 3<&0 4<&1 0</dev/null 1>&2', "yurt-enter")
 
 
 def runtime_argv(runtime: str, run_dir: Path) -> tuple[str, ...]:
