@@ -94,7 +94,7 @@ STEPS = [
     (launch_module, "mount_root"),
     (driver_module, "launch"),
     (driver_module, "start_usernet"),
-    (driver_module, "_record"),
+    (driver_module, "write_launched"),
     (driver_module, "_write_all"),
 ]
 
@@ -181,7 +181,7 @@ DYING = """
 """
 
 
-@pytest.mark.parametrize("step", ["start_usernet", "_record", "_write_all"])
+@pytest.mark.parametrize("step", ["start_usernet", "write_launched", "_write_all"])
 def test_a_container_whose_daemon_dies_while_starting_it_ends_by_itself(step: str) -> None:
     async def main(directory: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from yurt.drivers.base import Launched, decode_launched, encode_launched
+from yurt.drivers.base import Launched, decode_launched, encode_launched, read_launched
 from yurt.drivers.log import LIMIT, MachineLog
 from yurt.drivers.qemu import process
 from yurt.drivers.qemu.monitor import MachineEvent, parse_event
 from yurt.errors import Unavailable
 from yurt.host import layout
+from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.host.proc import Process
 from yurt.host.usage import parse_stat
@@ -31,17 +32,17 @@ PLAIN = Launched(
 
 
 def test_root_gives_up_user_groups_and_capabilities() -> None:
-    words = process.confined(["qemu"], 1000, 1001, "setpriv", root=True)
+    words = confined(["qemu"], 1000, 1001, "setpriv", root=True)
     assert words == [
         *("setpriv", "--no-new-privs", "--inh-caps=-all", "--reuid=1000", "--regid=1001"),
         *("--clear-groups", "--bounding-set=-all", "--", "qemu"),
     ]
-    with_kvm = process.confined(["qemu"], 1000, 1001, "setpriv", root=True, groups=(104,))
+    with_kvm = confined(["qemu"], 1000, 1001, "setpriv", root=True, groups=(104,))
     assert "--groups=104" in with_kvm and "--clear-groups" not in with_kvm
 
 
 def test_without_root_only_the_way_back_is_closed() -> None:
-    assert process.confined(["qemu"], 1, 1, "setpriv", root=False)[:4] == [
+    assert confined(["qemu"], 1, 1, "setpriv", root=False)[:4] == [
         *("setpriv", "--no-new-privs", "--inh-caps=-all", "--"),
     ]
 
@@ -123,11 +124,11 @@ def test_a_program_whose_record_fails_never_runs(tmp_path: Path) -> None:
 
 
 def test_an_absent_or_broken_record_is_none(tmp_path: Path) -> None:
-    assert process.read_launched(tmp_path) is None
+    assert read_launched(tmp_path) is None
     (tmp_path / layout.LAUNCHED).write_bytes(b"{")
-    assert process.read_launched(tmp_path) is None
+    assert read_launched(tmp_path) is None
     (tmp_path / layout.LAUNCHED).write_bytes(encode_launched(PLAIN))
-    assert process.read_launched(tmp_path) == PLAIN == decode_launched(encode_launched(PLAIN))
+    assert read_launched(tmp_path) == PLAIN == decode_launched(encode_launched(PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
+from yurt.host import layout
+from yurt.host.files import write_atomic
 from yurt.model.host import Accelerator, HostFacts
 from yurt.model.image import DiskFormat
 from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
@@ -89,6 +91,19 @@ def encode_launched(launched: Launched) -> bytes:
 def decode_launched(data: bytes) -> Launched:
     """Read the text of `launched.json` back. Raises msgspec.DecodeError when it is not one."""
     return msgspec.json.decode(data, type=Launched, dec_hook=lambda wanted, value: wanted(value))
+
+
+def write_launched(run_dir: Path, launched: Launched) -> None:
+    """Write down what was started; a crash leaves the old record or the new one."""
+    write_atomic(run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
+
+
+def read_launched(run_dir: Path) -> Launched | None:
+    """Read the record of what was started; None when there is none or it cannot be understood."""
+    try:
+        return decode_launched((run_dir / layout.LAUNCHED).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

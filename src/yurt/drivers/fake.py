@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import (
@@ -22,12 +21,11 @@ from yurt.drivers.base import (
     DriverEvent,
     Launched,
     Observed,
-    decode_launched,
-    encode_launched,
+    read_launched,
+    write_launched,
 )
 from yurt.errors import Invalid, NotFound, Timeout, Unsupported, WrongState
 from yurt.host import layout, proc
-from yurt.host.files import write_atomic
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.host.usage import process_usage
 from yurt.model.host import HostFacts
@@ -178,9 +176,8 @@ class FakeDriver:
         held = self._guests.get(run_dir)
         if held is not None:
             return held if held.process.alive() else None
-        try:
-            launched = decode_launched((run_dir / layout.LAUNCHED).read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
+        launched = read_launched(run_dir)
+        if launched is None:
             return None
         process = proc.Process.adopt(launched.pid, launched.process_start)
         if process is None:
@@ -245,7 +242,7 @@ def _launch(instance: Instance, attachments: Attachments, binary: Path) -> tuple
         def record(process: proc.Process) -> None:
             nonlocal launched
             launched = replace(launched, pid=process.pid, process_start=process.start)
-            write_atomic(attachments.run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
+            write_launched(attachments.run_dir, launched)
 
         process = spawn_recorded(argv, record, output=log, pass_fds=(listener.fileno(), config))
     return launched, process

@@ -10,12 +10,12 @@ import errno
 import fcntl
 import os
 import struct
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from yurt.errors import Busy, Denied, Exhausted, Internal, NotFound, Unsupported, YurtError
+from yurt.host.visit import in_own_thread
 
 T = TypeVar("T")
 MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
@@ -142,22 +142,12 @@ def enter_private_mounts() -> None:
 
 def run_in_private_mounts(work: Callable[[], T]) -> T:
     """Call `work` in a new thread with a private mount namespace and return what it returns. Blocks."""
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    def body() -> None:
-        try:
-            enter_private_mounts()
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
+    def visit() -> T:
+        enter_private_mounts()
+        return work()
 
-    thread = threading.Thread(target=body, name="private-mounts")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return in_own_thread("private-mounts", visit)
 
 
 def _check(result: int, what: str) -> None:

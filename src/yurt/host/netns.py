@@ -5,10 +5,10 @@ import fcntl
 import os
 import socket
 import struct
-import threading
 from ipaddress import IPv4Address, IPv4Interface
 
-from yurt.errors import Denied, Internal, NotFound, YurtError
+from yurt.errors import Denied, Internal, NotFound
+from yurt.host.visit import in_own_thread
 
 CLONE_NEWNET = 0x40000000
 SIOCADDRT, SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = (
@@ -29,25 +29,18 @@ def configure_ipv4(pid: int, interface: str, address: IPv4Interface, gateway: IP
 
     Blocks for well under a millisecond. Raises NotFound when process or interface is gone.
     """
-    errors: list[YurtError] = []
 
     def visit() -> None:
-        try:
-            _enter(pid)
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
-                _configure(control.fileno(), interface, address, gateway, mtu)
-        except FileNotFoundError:
-            errors.append(NotFound(kind="process", name=pid))
-        except OSError as error:
-            errors.append(Internal(f"configuring `{interface}`: {error.strerror}"))
-        except YurtError as error:
-            errors.append(error)
+        _enter(pid)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+            _configure(control.fileno(), interface, address, gateway, mtu)
 
-    thread = threading.Thread(target=visit, name="netns-visit")  # it cannot come back, so it is not a pool's
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
+    try:
+        in_own_thread("netns-visit", visit)
+    except FileNotFoundError as error:
+        raise NotFound(kind="process", name=pid) from error
+    except OSError as error:
+        raise Internal(f"configuring `{interface}`: {error.strerror}") from error
 
 
 def _enter(pid: int) -> None:

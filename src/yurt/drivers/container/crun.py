@@ -24,8 +24,8 @@ from yurt.drivers.base import (
     DriverEvent,
     Launched,
     Observed,
-    decode_launched,
-    encode_launched,
+    read_launched,
+    write_launched,
 )
 from yurt.drivers.container.bundle import DEFAULT_PIDS, DEVICE_RULES, boots_systemd
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
@@ -33,7 +33,7 @@ from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
-from yurt.host import files, layout, proc
+from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.pidfd import exit_status
@@ -135,7 +135,7 @@ class CrunDriver:
             if instance.spec.network is NetworkMode.USER:
                 launched = await self._network(launched, attachments)
             else:
-                _record(launched, run_dir)
+                write_launched(run_dir, launched)
             await asyncio.to_thread(_write_all, config_write, attachments.config)
             return launched
         finally:
@@ -150,7 +150,7 @@ class CrunDriver:
             nonlocal complete
             helpers = {"network": (helper.pid, helper.start)}
             complete = msgspec.structs.replace(launched, helpers=helpers)
-            _record(complete, run_dir)
+            write_launched(run_dir, complete)
 
         self._helpers[run_dir.name] = await start_usernet(launched, attachments, record)
         return complete
@@ -165,9 +165,8 @@ class CrunDriver:
 
     def _find(self, run_dir: Path) -> tuple[Launched, proc.Process | None] | None:
         """The record of what was started, and its living PID 1; None when nothing was."""
-        try:
-            launched = decode_launched((run_dir / layout.LAUNCHED).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        launched = read_launched(run_dir)
+        if launched is None:
             return None
         return launched, proc.Process.adopt(launched.pid, launched.process_start)
 
@@ -346,10 +345,6 @@ def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
     group.restrict_devices(DEVICE_RULES)
     if spec.init is Init.IMAGE:
         group.delegate(base, base)
-
-
-def _record(launched: Launched, run_dir: Path) -> None:
-    files.write_atomic(run_dir / layout.LAUNCHED, encode_launched(launched), durable=False)
 
 
 async def _reap(helper: proc.Process) -> None:

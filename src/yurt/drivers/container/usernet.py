@@ -13,10 +13,11 @@ from pathlib import Path
 
 from yurt.drivers.base import Attachments, Launched
 from yurt.drivers.container.launch import spawned
-from yurt.drivers.container.userns import first_word, unprivileged
+from yurt.drivers.container.userns import first_word
 from yurt.drivers.log import MachineLog
 from yurt.errors import ToolFailed
 from yurt.host import mounts, proc
+from yurt.host.confine import confined
 from yurt.host.gate import spawn_recorded
 from yurt.host.netns import configure_ipv4
 
@@ -53,7 +54,7 @@ async def start_usernet(
     words = MachineLog.make()
     try:
         command = slirp_args(launched.pid, ready_write)
-        argv = (*unprivileged(attachments.uid, attachments.gid), *command)
+        argv = confined(command, attachments.uid, attachments.gid)
 
         def start() -> proc.Process:
             _offer_tun(attachments.run_dir)

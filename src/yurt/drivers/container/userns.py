@@ -13,15 +13,10 @@ from pathlib import Path
 
 from yurt.errors import Timeout, ToolFailed
 from yurt.host import proc
+from yurt.host.confine import confined
 
 _HOLD = "echo made && read _"  # after unshare(2): say so, then wait for the end of standard input
 DEADLINE_S = 20.0
-
-
-def unprivileged(uid: int, gid: int) -> tuple[str, ...]:
-    """The words before a command that make it run as an unprivileged user that can never rise again."""
-    words = ("--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
-    return ("setpriv", f"--reuid={uid}", f"--regid={gid}", *words)
 
 
 class UserNamespaces:
@@ -58,7 +53,7 @@ async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
     """Make a user namespace and return a descriptor of it. Raises ToolFailed where the host forbids them."""
     hold_read, hold_write = os.pipe2(os.O_CLOEXEC)
     said_read, said_write = os.pipe2(os.O_CLOEXEC)
-    argv = (*unprivileged(uid, gid), "unshare", "--user", "--", "sh", "-c", _HOLD)
+    argv = tuple(confined(("unshare", "--user", "--", "sh", "-c", _HOLD), uid, gid))
     try:
         helper = proc.spawn(argv, stdin=hold_read, stdout=said_write)
         os.close(said_write)

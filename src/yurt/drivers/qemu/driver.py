@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yurt.drivers.base import Attachments, Capabilities, DriverEvent, Launched, Observed
+from yurt.drivers.base import Attachments, Capabilities, DriverEvent, Launched, Observed, read_launched
 from yurt.drivers.qemu import process as qemu
 from yurt.drivers.qemu.console import SocketConsole
 from yurt.drivers.qemu.machine import Machine
@@ -197,7 +197,7 @@ class QemuDriver:
         """Whether a machine runs, also one that this daemon does not hold."""
         if held := self._machines.get(run_dir):
             return not held.ended
-        launched = qemu.read_launched(run_dir)
+        launched = read_launched(run_dir)
         return launched is not None and process_start(launched.pid) == launched.process_start
 
     async def _find(self, run_dir: Path) -> Machine | None:
@@ -205,7 +205,7 @@ class QemuDriver:
         held = self._machines.get(run_dir)
         if held is not None:
             return None if held.ended else held
-        launched = qemu.read_launched(run_dir)
+        launched = read_launched(run_dir)
         if launched is None or launched.driver != self.name:
             return None
         machine = await Machine.adopt(run_dir, launched)

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
-from yurt.drivers.base import Attachments, Launched, decode_launched, encode_launched
+from yurt.drivers.base import Attachments, Launched, read_launched, write_launched
 from yurt.drivers.log import MachineLog
 from yurt.drivers.qemu import argv as command
 from yurt.drivers.qemu.accel import kvm_groups
@@ -23,7 +22,7 @@ from yurt.errors import Invalid, ToolFailed, Unavailable
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
-from yurt.host.files import write_atomic
+from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.instance import Instance
@@ -104,17 +103,6 @@ def machine_spec(
     )
 
 
-def confined(
-    argv: list[str], uid: int, gid: int, setpriv: str, *, root: bool, groups: tuple[int, ...] = ()
-) -> list[str]:
-    """Prefix that takes away user, groups, capabilities and the way back to them. Without root only the last."""
-    drop = [setpriv, "--no-new-privs", "--inh-caps=-all"]
-    if root:
-        kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
-        drop += [f"--reuid={uid}", f"--regid={gid}", kept, "--bounding-set=-all"]
-    return [*drop, "--", *argv]
-
-
 def launch(driver: str, instance: Instance, attachments: Attachments, facts: HostFacts) -> Started:
     """Start QEMU; the caller waits for its monitor. Blocking, some milliseconds.
 
@@ -149,8 +137,7 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
             def record(process: proc.Process) -> None:
                 nonlocal launched
                 launched = replace(launched, pid=process.pid, process_start=process.start)
-                path = attachments.run_dir / layout.LAUNCHED
-                write_atomic(path, encode_launched(launched), durable=False)
+                write_launched(attachments.run_dir, launched)
 
             remember_layout(attachments.run_dir, facts.cgroups)
             join = make_group(facts.cgroups, attachments.cgroup)
@@ -168,14 +155,6 @@ async def abandon(launching: "asyncio.Task[Started]") -> None:
     await asyncio.wait([launching])
     if not launching.cancelled() and launching.exception() is None:
         await launching.result().process.end(grace_s=0)
-
-
-def read_launched(run_dir: Path) -> Launched | None:
-    """Read the record of what was started; None when there is none or it cannot be understood."""
-    try:
-        return decode_launched((run_dir / layout.LAUNCHED).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
 
 
 def adopt(launched: Launched) -> Started | None:
