@@ -41,7 +41,7 @@ LOG_LIMIT = 4 << 20
 
 def make_directories(layout: Layout) -> None:
     """Make the directories that must exist; instances' uids may pass through, not look around."""
-    for path in (layout.state, layout.run, layout.state / "instances", layout.run / "instances"):
+    for path in (layout.state, layout.run, layout.instances_state, layout.instances_run):
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o711)
 
@@ -114,7 +114,7 @@ async def serve(layout: Layout, ready_fd: int | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon. Returns the exit status; 0 also when another daemon of this layout serves already."""
+    """Run the daemon until it is told to stop. Returns the exit status; Unavailable's when another one serves already."""
     parser = argparse.ArgumentParser(prog="yurtd", description="the yurt daemon")
     parser.add_argument("--foreground", action="store_true", help="log to standard error")
     parser.add_argument("--debug", action="store_true", help="log every command that is run")

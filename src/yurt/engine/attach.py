@@ -24,6 +24,11 @@ INITRD = "initrd"
 MIN_FREE = 256 << 20
 
 
+def base_format(kind: Kind) -> DiskFormat:
+    """The format of the shared form under a machine's disk."""
+    return DiskFormat.RAW if kind is Kind.MICROVM else DiskFormat.QCOW2
+
+
 async def make_base(core: Core, image: Image, kind: Kind, report: Progress) -> Path:
     """Return the shared form that instances of this image and kind lie over; built when it is missing."""
     if kind is Kind.CONTAINER:
@@ -42,7 +47,7 @@ async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_b
         return
     overlay = directory / names.DISK
     overlay.unlink(missing_ok=True)
-    form = DiskFormat.RAW if kind is Kind.MICROVM else DiskFormat.QCOW2
+    form = base_format(kind)
     base_bytes = await virtual_size(base, form)
     size = max(disk_bytes, base_bytes)
     await create_overlay(overlay, base, form, size)
@@ -87,8 +92,9 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             agent_binary=await core.agent(),
             host_ids=(FIRST_CONTAINER_ID + instance.slot * CONTAINER_IDS, CONTAINER_IDS),
         )
-    form = DiskFormat.RAW if spec.kind is Kind.MICROVM else DiskFormat.QCOW2
-    disk = DiskAttachment(path=state_dir / names.DISK, format=DiskFormat.QCOW2, base=base, base_format=form)
+    disk = DiskAttachment(
+        path=state_dir / names.DISK, format=DiskFormat.QCOW2, base=base, base_format=base_format(spec.kind)
+    )
     kernel = None
     if spec.kind is Kind.MICROVM:
         found = await core.kernels.cloud(report)

@@ -50,6 +50,7 @@ class Core:
     probe: Callable[[], Awaitable[Accelerator]]
     operations: Operations = field(init=False)
     lives: dict[str, Live] = field(default_factory=dict)
+    building: dict[str, asyncio.Lock] = field(default_factory=dict)  # by recipe
     _lifecycle: dict[str, BoundedLog] = field(default_factory=dict)
     _agent: Path | None = None
     _verdict: asyncio.Task[Accelerator] | None = None
@@ -65,8 +66,10 @@ class Core:
     async def boot_disk(self, image: Image, report: Progress) -> Path:
         """The image's bootable disk, with the agent as a service in it."""
         kernel = await self.kernels.generic(report)
+        # what the initrd on that disk is told: find the root partition and hand over to the image's init
+        told = BootConfig(mode="vm", hostname="", init=image.config.init, root_device="LABEL=root")
         return await self.images.boot_disk(
-            image, kernel, self.kernels, await self.agent(), VM_BOOT_CONFIG, report
+            image, kernel, self.kernels, await self.agent(), encode_config(told), report
         )
 
     async def accelerator(self) -> Accelerator:
@@ -217,22 +220,15 @@ class Core:
                 await driver.detach()
 
 
-# what the initrd inside a bootable disk is told: find the root partition and hand over to the image's init
-VM_BOOT_CONFIG = encode_config(
-    BootConfig(mode="vm", hostname="", init="/sbin/init", root_device="LABEL=root")
-)
-
-
 def ending(live: Live) -> dict[str, object]:
     """How a guest ended: `exit_code`, `crashed`, `reason`."""
     event = live.exited.result()
-    code = event.exit_code
-    if live.main is not None and live.main.done.done():
-        code = live.main.done.result()
+    finished = live.main is not None and live.main.done.done()
+    code = live.main.done.result() if live.main is not None and finished else event.exit_code
     if live.failure is not None:
         reason = live.failure.reason or live.failure.type
         return {"exit_code": code, "crashed": True, "reason": reason, "hint": live.failure.hint}
-    crashed = bool(event.reason) and not (live.main is not None and live.main.done.done())
+    crashed = bool(event.reason) and not finished
     return {"exit_code": code, "crashed": crashed, "reason": event.reason, "hint": event.hint}
 
 

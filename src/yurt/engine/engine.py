@@ -19,7 +19,7 @@ from yurt.engine.records import now
 from yurt.engine.resolve import resolve
 from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS, require_memory
-from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState, YurtError
+from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.memory import available_bytes
 from yurt.model.host import Check, HostFacts
@@ -66,12 +66,7 @@ class Engine:
         """Create, and with `start` also start, an instance. Raises Exists at once when the name is taken."""
         parse_reference(spec.image)
         name = parse_name(spec.name) if spec.name else self._free_name()
-        if name in self.core.records.names:
-            raise Exists(
-                kind="instance",
-                name=name,
-                hint=f"choose another --name, or delete it with `yurt delete {name}`",
-            )
+        self.core.records.require_free(name)
         if dry_run:
             return await self._rehearse(spec, name, start=start)
         await self._known_image(spec.image)

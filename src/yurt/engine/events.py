@@ -1,10 +1,10 @@
 """The event bus: everything that happens, numbered, with a bounded history to resume from."""
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
 
+from yurt.engine.bell import Bell
 from yurt.model.operation import Event
 
 HISTORY = 4096
@@ -19,12 +19,8 @@ class EventBus:
     def __init__(self) -> None:
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._next = int(time.time() * 1000)
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._bell = Bell()
         self.closed = False
-
-    @property
-    def next_sequence(self) -> int:
-        return self._next
 
     def publish(
         self, kind: str, target: str, *, target_id: str = "", data: dict[str, object] | None = None
@@ -40,27 +36,13 @@ class EventBus:
         )
         self._next += 1
         self._history.append(event)
-        self._wake()
+        self._bell.ring()
         return event
 
     def close(self) -> None:
         """End all subscriptions."""
         self.closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    async def _changed(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        self._bell.ring()
 
     async def subscribe(self, since: int | None = None) -> AsyncIterator[Event]:
         """Yield events with sequence >= `since` (default: from now on).
@@ -78,7 +60,7 @@ class EventBus:
             if position >= self._next or not pending:
                 position = max(position, self._history[0].sequence if self._history else position)
                 if position >= self._next:
-                    await self._changed()
+                    await self._bell.wait()
 
     def _tail(self, position: int) -> list[Event]:
         if not self._history or position > self._history[-1].sequence:

@@ -1,5 +1,6 @@
 """The verbs that change images, and finding (or building) the image a new instance needs."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from yurt.engine.operation import Plan, Step
@@ -16,14 +17,17 @@ if TYPE_CHECKING:
 async def ensure_image(core: "Core", reference: str, report: "Progress") -> Image:
     """Return the image, building it when it is one of our recipes and not there yet. Raises NotFound."""
     full = parse_reference(reference)
-    try:
+    recipe, _, tag = full.partition(":")
+    if tag != "latest" or recipe not in core.images.recipes():
         return await core.images.get(full)
-    except NotFound:
-        recipe, _, tag = full.partition(":")
-        if tag != "latest" or recipe not in core.images.recipes():
-            raise
-    report(f"building image `{recipe}`", None)
-    return await core.images.build(recipe, report)
+    async with core.building.setdefault(
+        recipe, asyncio.Lock()
+    ):  # who comes second takes what the first has built
+        try:
+            return await core.images.get(full)
+        except NotFound:
+            report(f"building image `{recipe}`", None)
+            return await core.images.build(recipe, report)
 
 
 class BuildImage(Plan):

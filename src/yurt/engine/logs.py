@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from yurt.engine.bell import Bell
+
 CONSOLE_LIMIT = 1 << 20
 LIFECYCLE_LIMIT = 256 << 10
 
@@ -17,7 +19,7 @@ class BoundedLog:
         self._path, self._limit = path, limit_bytes
         self._file = path.open("ab", buffering=0)
         self._size = self._file.tell()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._bell = Bell()
         self._generation = 0
         self.closed = False
 
@@ -31,19 +33,13 @@ class BoundedLog:
                 self._size, self._generation = 0, self._generation + 1
             self._file.write(data[-self._limit :])
             self._size += len(data[-self._limit :])
-        self._wake()
+        self._bell.ring()
 
     def close(self) -> None:
         """End the log and its followers. Safe to repeat."""
         self.closed = True
         self._file.close()
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        self._bell.ring()
 
     async def follow(self) -> AsyncIterator[bytes]:
         """Yield what is appended from now on, until the log is closed."""
@@ -59,9 +55,7 @@ class BoundedLog:
                     continue
             if self.closed:
                 return
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            await waiter
+            await self._bell.wait()
 
 
 def _read_at(path: Path, position: int, size: int) -> bytes:

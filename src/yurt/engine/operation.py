@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -87,7 +87,6 @@ class Operations:
     ) -> None:
         self._records, self._bus, self._factories, self._disk = records, bus, factories, disk
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._reported: dict[str, float] = {}
         self._closing = False
 
@@ -264,17 +263,6 @@ class Operations:
             await asyncio.wait([task], timeout=timeout_s)
         return self.get(operation_id)
 
-    async def finished(self, operation: Operation) -> Operation:
-        """Wait without limit and raise the operation's error if it failed."""
-        if task := self._tasks.get(operation.id):
-            await asyncio.wait([task])
-        operation = self.get(operation.id)
-        if operation.error is not None:
-            from yurt.errors import from_document
-
-            raise from_document(msgspec.to_builtins(operation.error))
-        return operation
-
     async def cancel(self, operation_id: str) -> Operation:
         """Cancel and undo. Raises WrongState when it has ended, or when its verb can only go forward."""
         operation = self.get(operation_id)
@@ -292,16 +280,10 @@ class Operations:
             raise Timeout(what="the operation to undo", timeout_s=60.0)
         return self.get(operation_id)
 
-    def background(self, work: Coroutine[None, None, None]) -> None:
-        """Run something on the side for as long as the daemon lives."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     async def close(self) -> None:
         """Stop running operations where they stand: their journals let the next daemon finish or undo them."""
         self._closing = True
-        tasks = [*self._tasks.values(), *self._background]
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel("daemon stops")
         if tasks:

@@ -83,7 +83,7 @@ async def _write(core: Core, instance: Instance) -> None:
 
 def orphans(core: Core) -> list[str]:
     """State directories that no record names."""
-    directory = core.layout.state / "instances"
+    directory = core.layout.instances_state
     if not directory.is_dir():
         return []
     return sorted(

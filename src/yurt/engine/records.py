@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from yurt.errors import Exhausted, NotFound, Unavailable
+from yurt.errors import Exhausted, Exists, NotFound, Unavailable
 from yurt.model.instance import Instance
 from yurt.model.operation import Operation
 from yurt.state.base import Compare, Delete, Put, StateStore
@@ -91,6 +91,15 @@ class Records:
         if found is None:
             raise NotFound(kind="instance", name=name, hint="see `yurt ls`")
         return found
+
+    def require_free(self, name: str) -> None:
+        """Raise Exists when an instance has this name, or a create has reserved it."""
+        if name in self.names:
+            raise Exists(
+                kind="instance",
+                name=name,
+                hint=f"choose another name, or delete it with `yurt delete {name}`",
+            )
 
     def free_slot(self) -> int:
         """Return the lowest unused slot. Raises Exhausted."""

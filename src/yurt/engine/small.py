@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, put_instance
 from yurt.engine.steps import InstancePlan
-from yurt.errors import Exists, WrongState, YurtError
+from yurt.errors import WrongState, YurtError
 from yurt.model.instance import Phase
 from yurt.model.names import parse_name
 from yurt.model.operation import Operation
@@ -66,8 +66,7 @@ class Rename(InstancePlan):
 
     def begin(self) -> Writes:
         new = parse_name(str(self.arguments["new_name"]))
-        if new in self.core.records.names:
-            raise Exists(kind="instance", name=new, hint="choose another name")
+        self.core.records.require_free(new)
         return [put_instance(self.core.claim(self.instance, self.operation_id))]
 
     def steps(self) -> list[Step]:
@@ -75,8 +74,7 @@ class Rename(InstancePlan):
 
     def commit(self) -> Writes:
         instance, new = self.instance, parse_name(str(self.arguments["new_name"]))
-        if new in self.core.records.names:
-            raise Exists(kind="instance", name=new, hint="choose another name")
+        self.core.records.require_free(new)
         return [
             Delete(f"names/{instance.name}"),
             Put(f"names/{new}", instance.id.encode()),

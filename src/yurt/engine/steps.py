@@ -32,6 +32,19 @@ class InstancePlan(Plan):
     def run_dir(self) -> Path:
         return self.core.run_dir(self.instance_id)
 
+    def removal(self) -> Step:
+        """The step that deletes the instance's files."""
+        return Step(name="files", text="deleting its files", do=self.remove_files)
+
+    async def remove_files(self) -> None:
+        """Take away disk and logs: renamed first, so that a crash leaves no half of them under their name."""
+        self.core.forget(self.instance_id)
+        directory = self.core.layout.instance_state(self.instance_id)
+        trash = directory.with_name(f".{self.instance_id}.trash")
+        if directory.is_dir():
+            directory.rename(trash)
+        await asyncio.to_thread(remove_tree, trash)
+
 
 class Launching:
     """The launch step and its undo."""
@@ -142,13 +155,3 @@ class Stopping:
 
     async def cleanup(self) -> None:
         await take_down(self.core, self.plan.instance_id, self.plan.instance)
-
-
-async def remove_files(core: Core, instance_id: str) -> None:
-    """Take away an instance's disk and logs: renamed first, so that a crash leaves no half of them under its name."""
-    core.forget(instance_id)
-    directory = core.layout.instance_state(instance_id)
-    trash = directory.with_name(f".{instance_id}.trash")
-    if directory.is_dir():
-        directory.rename(trash)
-    await asyncio.to_thread(remove_tree, trash)

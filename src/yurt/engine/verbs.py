@@ -12,8 +12,8 @@ from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
 from yurt.engine.resolve import resolve
 from yurt.engine.small import Pause, Rename, Resume
-from yurt.engine.steps import InstancePlan, Launching, Stopping, remove_files, take_down
-from yurt.errors import Exhausted, Exists, WrongState, YurtError
+from yurt.engine.steps import InstancePlan, Launching, Stopping, take_down
+from yurt.errors import Exhausted, WrongState, YurtError
 from yurt.host.memory import available_bytes
 from yurt.model.instance import Instance, InstanceSpec, Kind, Phase, ResolvedSpec
 from yurt.model.names import InstanceId, Name
@@ -39,12 +39,7 @@ class Create(InstancePlan):
 
     def begin(self) -> Writes:
         name = str(self.arguments["name"])
-        if name in self.core.records.names:
-            raise Exists(
-                kind="instance",
-                name=name,
-                hint=f"choose another --name, or delete it with `yurt delete {name}`",
-            )
+        self.core.records.require_free(name)
         slot = self.core.records.free_slot()
         self.arguments["slot"] = slot
         return [
@@ -56,8 +51,8 @@ class Create(InstancePlan):
         self._launching = Launching(self)
         steps = [
             Step(name="image", text="finding the image", do=self.image),
-            Step(name="disk", text="making the disk", do=self.disk, undo=self.undo_disk),
-            Step(name="record", text="recording the instance", do=self.record, undo=self.undo_record),
+            Step(name="disk", text="making the disk", do=self.disk, undo=self.remove_files),
+            Step(name="record", text="recording the instance", do=self.record),  # undone by the rollback
         ]
         return [*steps, self._launching.step()] if self.arguments["start"] else steps
 
@@ -81,9 +76,6 @@ class Create(InstancePlan):
             self.core, self.instance_id, self.spec.kind, self._base, self._resolved.disk_bytes
         )
 
-    async def undo_disk(self) -> None:
-        await remove_files(self.core, self.instance_id)
-
     async def record(self) -> None:
         starting = bool(self.arguments["start"])
         instance = Instance(
@@ -99,9 +91,6 @@ class Create(InstancePlan):
         await self.core.records.write(lambda: [put_instance(instance)])
         self.core.note(instance, f"created from {self._resolved.image} as {self._resolved.kind}")
         self.core.bus.publish("instance.created", instance.name, target_id=instance.id)
-
-    async def undo_record(self) -> None:
-        """The record goes with the rollback, in the transaction that ends the operation."""
 
     def commit(self) -> Writes:
         if not self.arguments["start"]:
@@ -203,15 +192,7 @@ class Stop(InstancePlan):
         self._stopping = Stopping(
             self, timeout_s=float(str(self.arguments["timeout_s"])), force=bool(self.arguments["force"])
         )
-        return [*self._stopping.steps(), *self._removal()]
-
-    def _removal(self) -> list[Step]:
-        if not self.instance.spec.ephemeral:
-            return []
-        return [Step(name="files", text="deleting its files", do=self.files)]
-
-    async def files(self) -> None:
-        await remove_files(self.core, self.instance_id)
+        return [*self._stopping.steps(), *([self.removal()] if self.instance.spec.ephemeral else [])]
 
     def commit(self) -> Writes:
         if self.instance.spec.ephemeral:
@@ -303,14 +284,11 @@ class DeleteInstance(InstancePlan):
     def steps(self) -> list[Step]:
         return [
             Step(name="end", text="ending the guest", do=self.end),
-            Step(name="files", text="deleting its files", do=self.files),
+            self.removal(),
         ]
 
     async def end(self) -> None:
         await take_down(self.core, self.instance_id, self.instance)
-
-    async def files(self) -> None:
-        await remove_files(self.core, self.instance_id)
 
     def commit(self) -> Writes:
         return forget_writes(self.instance, self.instance_id, self.arguments)
@@ -330,14 +308,12 @@ class Settle(InstancePlan):
     redo = True
 
     def begin(self) -> Writes:
-        if self.instance.operation is not None and self.instance.operation in self.core.records.operations:
-            self.core.claim(self.instance, self.operation_id)
-        return [put_instance(replace(self.instance, operation=self.operation_id))]
+        return [put_instance(self.core.claim(self.instance, self.operation_id))]
 
     def steps(self) -> list[Step]:
         steps = [Step(name="cleanup", text="taking down the machine", do=self.cleanup)]
         if self.instance.spec.ephemeral:
-            steps.append(Step(name="files", text="deleting its files", do=self.files))
+            steps.append(self.removal())
         return steps
 
     async def cleanup(self) -> None:
@@ -345,9 +321,6 @@ class Settle(InstancePlan):
         what = f"crashed: {self.arguments.get('reason')}" if crashed else "ended"
         self.core.note(self.instance, what + (f", exit code {code}" if code is not None else ""))
         await take_down(self.core, self.instance_id, self.instance)
-
-    async def files(self) -> None:
-        await remove_files(self.core, self.instance_id)
 
     def commit(self) -> Writes:
         if self.instance.spec.ephemeral:

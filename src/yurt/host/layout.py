@@ -68,13 +68,21 @@ class Layout:
         """Made when users have been told that this boot of the host runs guests under TCG."""
         return self.run / "accel.announced"
 
+    @property
+    def instances_state(self) -> Path:
+        return self.state / "instances"
+
+    @property
+    def instances_run(self) -> Path:
+        return self.run / "instances"
+
     def instance_state(self, instance_id: str) -> Path:
         """disk.qcow2 or data/, console.log, lifecycle.log of one instance."""
-        return self.state / "instances" / instance_id
+        return self.instances_state / instance_id
 
     def instance_run(self, instance_id: str) -> Path:
         """launched.json and the sockets agent.sock, qmp.sock, console.sock of one running instance."""
-        return self.run / "instances" / instance_id
+        return self.instances_run / instance_id
 
 
 # names inside an instance's state directory
