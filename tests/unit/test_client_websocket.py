@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 from tests.fakeserver import FakeServer, Handler, Request, accepting, answer, read_frame, server_frame
 
 from yurt.client import requests
-from yurt.client.websocket import BINARY, CLOSE, PING, PONG, TEXT, FrameParser, accept_value, frame, mask
+from yurt.client.session import Session
+from yurt.client.transport import Connection
+from yurt.client.websocket import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    FrameParser,
+    WebSocket,
+    accept_value,
+    frame,
+    mask,
+)
 from yurt.errors import NotFound, Unavailable
 
 EXEC = requests.execute("web", ["true"])
@@ -178,3 +191,20 @@ def test_much_output_and_much_input_at_once_do_not_lock_up() -> None:
         ws.close()
     assert received == size
     assert sum(got) == size
+
+
+def test_an_end_that_comes_in_one_piece_with_the_answer_loses_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(ours)
+        status = b'{"metadata":{},"status":"Success"}'
+        connection.buffer = (
+            server_frame(BINARY, b"\1out")
+            + server_frame(BINARY, b"\3" + status)
+            + server_frame(CLOSE, b"\x03\xe8")
+        )
+        session = Session(WebSocket(connection))
+        assert session.wait_events() == [(1, b"out")]
+        assert session.wait_events() == []
+        assert session.result() == 0
+        ours.close()

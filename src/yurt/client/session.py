@@ -107,8 +107,9 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        """Whether the program has ended or the connection has."""
-        return self.exit_code is not None or self._failure is not None or self.socket.ended
+        """Whether the program has ended, or the connection has and all that came on it was read."""
+        cut = self.socket.ended and not self.socket.pending()
+        return self.exit_code is not None or self._failure is not None or cut
 
     def poll_events(self) -> int:
         """What to poll the socket for now."""
