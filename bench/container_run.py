@@ -49,7 +49,7 @@ def main() -> int:
 
         def ours(network: str) -> float:
             spec = {"image": "tiny", "name": "once", "kind": "container", "command": ["/bin/true"]}
-            spec |= {"init": "command", "ephemeral": True, "network": network}  # type: ignore[dict-item]
+            spec |= {"init": "command", "ephemeral": True, "attach": True, "network": network}  # type: ignore[dict-item]
             with yurt.events() as wait_for:
                 begin = time.perf_counter()
                 yurt.done(yurt.call("POST", "/v1/instances", spec, start="true", wait_s=30))

@@ -21,7 +21,9 @@ def test_systemd_boots_serves_and_halts(daemon: Daemon) -> None:
     assert sh("systemctl is-active systemd-journald dbus | sort -u") == "active"
     # units in groups below our own, none in the host's
     assert int(sh("grep -c :/init.scope$ /proc/1/cgroup")) >= 1
-    assert "yurt-agent" in sh("cat /proc/[0-9]*/comm 2>/dev/null; true")  # processes end while they are listed
+    assert "yurt-agent" in sh(
+        "cat /proc/[0-9]*/comm 2>/dev/null; true"
+    )  # processes end while they are listed
     assert sh("ip -4 -o addr show dev tap0").split()[3] == "10.0.2.15/24"
     daemon.yurt("stop", "box")
     assert daemon.json("info", "box")["phase"] == "stopped"

@@ -8,7 +8,7 @@ import pytest
 from yurt.engine.events import HISTORY, EventBus
 from yurt.engine.logs import BoundedLog, lifecycle_line, read_tail
 from yurt.engine.operation import Operations, Plan, Step
-from yurt.engine.records import Records
+from yurt.engine.records import FORGET_AT_ONCE, KEEP_OPERATIONS, Records, put_operation
 from yurt.errors import Exhausted, WrongState
 from yurt.model.operation import Operation, OperationStatus
 from yurt.state.sqlite import SqliteStore
@@ -173,6 +173,47 @@ def test_what_has_ended_cannot_be_cancelled(tmp_path: Path) -> None:
         await operations.wait(begun.id, 10)
         with pytest.raises(WrongState):
             await operations.cancel(begun.id)
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_old_operations_are_forgotten_however_many_there_were(tmp_path: Path) -> None:
+    async def body() -> None:
+        store = await SqliteStore.open(tmp_path / "db")
+        records = Records(store)
+        operations = Operations(records, EventBus(), {"trial": lambda op: Trial([], None)}, tmp_path)
+        last = ""
+        for _ in range(3 * KEEP_OPERATIONS):
+            last = (await operations.begin("trial", "x", "x", {})).id
+            await operations.wait(last, 10)
+        assert KEEP_OPERATIONS <= len(records.operations) <= KEEP_OPERATIONS + FORGET_AT_ONCE
+        assert last in records.operations
+        fresh = Records(store)
+        await fresh.load()
+        assert fresh.operations.keys() == records.operations.keys()
+        await operations.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_daemon_that_finds_too_many_operations_still_works(tmp_path: Path) -> None:
+    """As left by a version that forgot them all at once, and so at last none."""
+
+    async def body() -> None:
+        store = await SqliteStore.open(tmp_path / "db")
+        for number in range(3 * KEEP_OPERATIONS):
+            old = Operation(id=f"{number:012x}", verb="trial", target="x", status=OperationStatus.DONE)
+            await store.txn([], [put_operation(old)])
+        records = Records(store)
+        await records.load()
+        operations = Operations(records, EventBus(), {"trial": lambda op: Trial([], None)}, tmp_path)
+        for _ in range(20):
+            begun = await operations.begin("trial", "x", "x", {})
+            assert (await operations.wait(begun.id, 10)).status is OperationStatus.DONE
+        assert len(records.operations) <= KEEP_OPERATIONS + FORGET_AT_ONCE
+        await operations.close()
         await store.close()
 
     asyncio.run(body())

@@ -18,6 +18,7 @@ from yurt.state.base import Compare, Delete, Put, StateStore
 
 MAX_SLOT = 4000
 KEEP_OPERATIONS = 200
+FORGET_AT_ONCE = 32
 Writes = list[Put | Delete]
 Key = TypeVar("Key", str, int)
 
@@ -111,12 +112,15 @@ class Records:
         )
 
     def old_operations(self) -> Writes:
-        """Deletes for all but the newest ended operations."""
+        """Deletes for the oldest ended operations beyond those that are kept, some at a time.
+
+        They go along with the transaction that begins another one, and a transaction has room for few writes.
+        """
         ended = [op for op in self.operations.values() if op.status.ended]
-        if len(ended) < KEEP_OPERATIONS * 2:
+        if len(ended) < KEEP_OPERATIONS + FORGET_AT_ONCE:
             return []
         ended.sort(key=lambda op: op.created_at)
-        return [Delete(f"operations/{op.id}") for op in ended[:-KEEP_OPERATIONS]]
+        return [Delete(f"operations/{op.id}") for op in ended[:FORGET_AT_ONCE]]
 
 
 def _keep(mapping: dict[Key, str], key: Key, value: str | None) -> None:
