@@ -13,7 +13,7 @@ from yurt.api.face import EngineFace
 from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
-from yurt.model.instance import Init, Instance, InstanceSpec, Kind, Phase, ResolvedSpec, Usage
+from yurt.model.instance import Init, Instance, InstanceSpec, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 from yurt.model.names import InstanceId, Name, parse_name
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
@@ -433,7 +433,7 @@ def resolve(spec: InstanceSpec) -> ResolvedSpec:
         systemd=False,
         stdin=spec.stdin,
         tty=spec.tty,
-        network=spec.network,
+        network=spec.network or NetworkMode.USER,
         accel=spec.accel,
         ephemeral=spec.ephemeral,
     )

@@ -29,6 +29,7 @@ from yurt.errors import Unavailable, YurtError, to_document
 from yurt.host.facts import find_facts
 from yurt.host.files import lock_file
 from yurt.host.layout import Layout, default_layout
+from yurt.host.settings import read_settings
 from yurt.images.kernel import KernelStore
 from yurt.images.store import ImageStore
 from yurt.model.host import Accelerator, HostFacts
@@ -77,6 +78,7 @@ async def make_engine(layout: Layout) -> tuple[Engine, SqliteStore]:
         images=ImageStore(layout),
         kernels=KernelStore(layout),
         probe=verdict,
+        settings=read_settings(layout.settings),
     )
     engine = Engine(core)
     await reconcile(core)

@@ -49,6 +49,45 @@ class RootfsAttachment(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
 
 
+class NicAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """One NIC. `device` exists on the host: a tap (machines), or a veth whose other end `peer` waits to be moved in.
+
+    Addresses are written with their prefix (`10.7.0.2/24`), gateways without; empty means none.
+    """
+
+    index: int
+    device: str
+    peer: str = ""
+    mac: str
+    mtu: int = 1500
+    ipv4: str = ""
+    ipv6: str = ""
+    gateway4: str = ""
+    gateway6: str = ""
+    dns: tuple[str, ...] = ()
+    domain: str = ""
+
+
+class VolumeAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume: an image file of this format (block), or a directory (filesystem). `name` is the volume's own."""
+
+    name: str
+    path: Path
+    format: DiskFormat = DiskFormat.QCOW2
+    directory: bool = False
+    target: str = ""  # where it is mounted in the guest; empty: the guest deals with the disk itself
+    read_only: bool = False
+
+
+class ShareAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory of the host that the guest sees under `target`."""
+
+    source: Path
+    target: str
+    tag: str
+    read_only: bool = False
+
+
 class Attachments(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a driver is given besides the instance. The engine made it; the driver only uses it."""
 
@@ -61,6 +100,9 @@ class Attachments(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: RootfsAttachment | None = None
     agent_binary: Path | None = None
     host_ids: tuple[int, int] = (0, 0)  # container: first host uid/gid and how many
+    nics: tuple[NicAttachment, ...] = ()
+    volumes: tuple[VolumeAttachment, ...] = ()
+    shares: tuple[ShareAttachment, ...] = ()
     cgroup: str = ""  # name below yurt's own cgroup, such as `yurt/<id>`
     accelerator: Accelerator | None = None
     config: bytes = b""  # what the agent reads at boot, see agent/protocol.md
@@ -222,3 +264,39 @@ class SupportsDetach(Protocol):
 
     async def detach(self) -> None:
         """Let go of every guest without touching it, as a daemon does that is about to end. Safe to repeat."""
+
+
+class Adjusted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change of settings did: `applied` took effect now, `pending` waits for a restart (setting -> why)."""
+
+    applied: tuple[str, ...] = ()
+    pending: dict[str, str] = {}
+
+
+@runtime_checkable
+class SupportsAdjust(Protocol):
+    """A driver that can change limits and sizes of a guest that runs."""
+
+    async def adjust(self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec) -> Adjusted:
+        """Bring a running guest from one spec to the other as far as that goes while it runs. Safe to repeat.
+
+        Settings are named as the command line names them (`cpus`, `memory`, `disk-read-iops`). Raises Unsupported,
+        with nothing changed, for what this kind cannot do even after a restart.
+        """
+
+
+@runtime_checkable
+class SupportsHotplug(Protocol):
+    """A driver that can give a running guest devices and take them away."""
+
+    async def attach_disk(self, run_dir: Path, volume: VolumeAttachment) -> None:
+        """Add a disk whose serial number is the volume's name. Safe to repeat."""
+
+    async def detach_disk(self, run_dir: Path, name: str) -> None:
+        """Take it away; returns when the guest has let go of it. Raises Timeout when it does not. Safe to repeat."""
+
+    async def attach_nic(self, run_dir: Path, nic: NicAttachment) -> None:
+        """Add a NIC whose host device exists. Safe to repeat."""
+
+    async def detach_nic(self, run_dir: Path, index: int) -> None:
+        """Take it away, as with disks. Safe to repeat."""

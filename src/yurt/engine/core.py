@@ -28,6 +28,7 @@ from yurt.model.host import Accelerator, HostFacts
 from yurt.model.image import Image
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase
 from yurt.model.operation import Progress
+from yurt.model.settings import Settings
 
 log = logging.getLogger("yurt.core")
 FIRST_UID = 0x3D000000
@@ -48,6 +49,7 @@ class Core:
     images: ImageStore
     kernels: KernelStore
     probe: Callable[[], Awaitable[Accelerator]]
+    settings: Settings = field(default_factory=Settings)
     operations: Operations = field(init=False)
     lives: dict[str, Live] = field(default_factory=dict)
     building: dict[str, asyncio.Lock] = field(default_factory=dict)  # by recipe

@@ -7,16 +7,18 @@ reserved in the transaction that begins the create operation, so two creates of 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from yurt.errors import Exhausted, Exists, NotFound, Unavailable
 from yurt.model.instance import Instance
+from yurt.model.network import Network
 from yurt.model.operation import Operation
+from yurt.model.volume import Volume
 from yurt.state.base import Compare, Delete, Put, StateStore
 
-MAX_SLOT = 4000
+MAX_SLOT = 16000
 KEEP_OPERATIONS = 200
 FORGET_AT_ONCE = 32
 Writes = list[Put | Delete]
@@ -36,6 +38,17 @@ class Records:
         self.names: dict[str, str] = {}
         self.slots: dict[int, str] = {}
         self.operations: dict[str, Operation] = {}
+        self.networks: dict[str, Network] = {}  # by name
+        self.volumes: dict[str, Volume] = {}  # by name
+        self.addresses: dict[str, str] = {}  # `network/address` -> instance id
+        self.documents: dict[
+            str, tuple[type[msgspec.Struct], dict[str, Any]]
+        ] = {  # Any: each of its own type
+            "instances": (Instance, self.instances),
+            "operations": (Operation, self.operations),
+            "networks": (Network, self.networks),
+            "volumes": (Volume, self.volumes),
+        }
         self._modified: dict[str, int] = {}
         self._lock = asyncio.Lock()
 
@@ -47,16 +60,14 @@ class Records:
 
     def _mirror(self, key: str, value: bytes | None) -> None:
         area, _, name = key.partition("/")
-        if area == "instances":
+        if area in self.documents:
+            kind, documents = self.documents[area]
             if value is None:
-                self.instances.pop(name, None)
+                documents.pop(name, None)
             else:
-                self.instances[name] = msgspec.json.decode(value, type=Instance)
-        elif area == "operations":
-            if value is None:
-                self.operations.pop(name, None)
-            else:
-                self.operations[name] = msgspec.json.decode(value, type=Operation)
+                documents[name] = msgspec.json.decode(value, type=kind)
+        elif area == "addresses":
+            _keep(self.addresses, name, value.decode() if value is not None else None)
         elif area == "names":
             _keep(self.names, name, value.decode() if value is not None else None)
         elif area == "slots":
@@ -133,6 +144,16 @@ def _keep(mapping: dict[Key, str], key: Key, value: str | None) -> None:
 def put_instance(instance: Instance) -> Put:
     """The write that stores an instance record."""
     return Put(f"instances/{instance.id}", msgspec.json.encode(instance))
+
+
+def put_network(network: Network) -> Put:
+    """The write that stores a network's record."""
+    return Put(f"networks/{network.name}", msgspec.json.encode(network))
+
+
+def put_volume(volume: Volume) -> Put:
+    """The write that stores a volume's record."""
+    return Put(f"volumes/{volume.name}", msgspec.json.encode(volume))
 
 
 def put_operation(operation: Operation) -> Put:

@@ -1,9 +1,9 @@
 """Defaults in one pure step: a wish, an image and a host give a resolved spec."""
 
-from yurt.errors import Exhausted, Invalid
+from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
-from yurt.model.instance import GIB, MIB, Init, InstanceSpec, Kind, ResolvedSpec
+from yurt.model.instance import GIB, MIB, Init, InstanceSpec, Kind, NetworkMode, ResolvedSpec
 from yurt.model.names import check_label
 from yurt.units import format_size
 
@@ -15,6 +15,7 @@ HOST_RESERVE = 256 * MIB
 
 def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
     """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
+    _refuse_unready(spec)
     container = spec.kind is Kind.CONTAINER
     cpus = spec.cpus or (facts.cpus if container else 1)
     memory = spec.memory_bytes or (facts.memory_bytes if container else DEFAULT_MEMORY[spec.kind])
@@ -39,11 +40,24 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
         systemd=image.config.systemd,
         stdin=spec.stdin,
         tty=spec.tty,
-        network=spec.network,
+        network=spec.network or NetworkMode.USER,
         accel=spec.accel,
         ephemeral=spec.ephemeral,
         attach=spec.attach,
     )
+
+
+# fields of the wish that this version can not grant yet: refused, never ignored
+UNREADY = ("nics", "publish", "rules", "limits", "policy", "volumes", "shares", "privileges", "profiles")
+
+
+def _refuse_unready(spec: InstanceSpec) -> None:
+    plain = InstanceSpec(image=spec.image)
+    for name in UNREADY:
+        if getattr(spec, name) != getattr(plain, name):
+            raise Unsupported(f"`{name}` cannot be set yet")
+    if spec.network is NetworkMode.MANAGED:
+        raise Unsupported("managed networks are not there yet")
 
 
 def _init(spec: InstanceSpec, image: Image) -> Init:

@@ -34,6 +34,21 @@ class Layout:
         return self.state / "yurt.db"
 
     @property
+    def settings(self) -> Path:
+        """The host owner's settings; may be absent."""
+        return self.state / "yurt.toml"
+
+    @property
+    def volumes(self) -> Path:
+        """One directory per volume, named by its id."""
+        return self.state / "volumes"
+
+    @property
+    def networks_run(self) -> Path:
+        """What the name servers of managed networks need, one directory per network."""
+        return self.run / "networks"
+
+    @property
     def images(self) -> Path:
         """The OCI image layout: oci-layout, index.json, blobs/sha256/…"""
         return self.state / "images"

@@ -6,7 +6,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from yurt.model.limits import Limits
 from yurt.model.names import NAME_PATTERN, InstanceId, Name
+from yurt.model.network import MAX_NICS, FirewallRule, Nic, NicSpec, PublishedPort
+from yurt.model.policy import Policy
+from yurt.model.volume import Share, VolumeUse
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -42,10 +46,21 @@ class Init(StrEnum):
 
 
 class NetworkMode(StrEnum):
-    """`user`: out through the host's own sockets; `none`: no NIC but loopback."""
+    """`user`: out through the host's own sockets; `managed`: NICs on yurt's networks; `none`: no NIC but loopback."""
 
     USER = "user"
+    MANAGED = "managed"
     NONE = "none"
+
+
+class Privilege(StrEnum):
+    """A wall that a container goes without, each by its own flag.
+
+    `nesting`: it may run containers itself. `privileged`: root in it is root of this host; nothing holds it.
+    """
+
+    NESTING = "nesting"
+    PRIVILEGED = "privileged"
 
 
 class AccelMode(StrEnum):
@@ -69,6 +84,8 @@ Command = Annotated[tuple[Argument, ...], Meta(max_length=1024)]
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A wish, as a client writes it. Sizes are bytes. `None` means "yurt decides".
 
+    `network` left out: the host's default. `nics` are for `managed`; none given means one on the network `default`.
+
     `ephemeral`: the instance is deleted when it ends. `attach`: a client is about to attach to the main
     process, so its output waits for that client (for ten seconds) instead of going to the log only.
     """
@@ -88,7 +105,16 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     init: Init = Init.AUTO
     stdin: bool = False
     tty: bool = False
-    network: NetworkMode = NetworkMode.USER
+    network: NetworkMode | None = None
+    nics: Annotated[tuple[NicSpec, ...], Meta(max_length=MAX_NICS)] = ()
+    publish: Annotated[tuple[PublishedPort, ...], Meta(max_length=256)] = ()
+    rules: Annotated[tuple[FirewallRule, ...], Meta(max_length=256)] = ()
+    limits: Limits = Limits()
+    policy: Policy = Policy()
+    volumes: Annotated[tuple[VolumeUse, ...], Meta(max_length=32)] = ()
+    shares: Annotated[tuple[Share, ...], Meta(max_length=32)] = ()
+    privileges: Annotated[tuple[Privilege, ...], Meta(max_length=4)] = ()
+    profiles: Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max_length=16)] = ()
     accel: AccelMode = AccelMode.AUTO
     ephemeral: bool = False
     attach: bool = False
@@ -121,6 +147,15 @@ class ResolvedSpec(msgspec.Struct, frozen=True, kw_only=True):
     accel: AccelMode
     ephemeral: bool
     attach: bool = False
+    nics: tuple[Nic, ...] = ()
+    publish: tuple[PublishedPort, ...] = ()
+    rules: tuple[FirewallRule, ...] = ()
+    limits: Limits = Limits()
+    policy: Policy = Policy()
+    volumes: tuple[VolumeUse, ...] = ()
+    shares: tuple[Share, ...] = ()
+    privileges: tuple[Privilege, ...] = ()
+    profiles: tuple[str, ...] = ()
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
