@@ -291,6 +291,9 @@ class DoubleEngine:
     async def rename(self, name: str, new_name: str) -> Operation:
         return await self._verb("rename", name, new_name=new_name)
 
+    async def set(self, name: str, settings: dict[str, str], *, dry_run: bool = False) -> Operation:
+        return await self._verb("set", name, settings=settings, dry_run=dry_run)
+
     async def wait(self, name: str, condition: str, timeout_s: float) -> Instance:
         found = await self.instance(name)
         if condition == "exit" and found.phase is Phase.RUNNING:

@@ -100,5 +100,5 @@ def test_decisions_have_the_four_parts() -> None:
 
 def test_change_notes_are_in_form() -> None:
     for path in (ROOT / "changes").iterdir():
-        assert re.fullmatch(r"\d+\.(feature|fix|breaking)\.md", path.name), path.name
+        assert re.fullmatch(r"\d+(\.[a-z]+)?\.(feature|fix|breaking)\.md", path.name), path.name
         assert path.read_text().strip()

@@ -5,14 +5,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from yurt.model.instance import Instance, Phase, ResolvedSpec
+from yurt.model.instance import Instance, PendingSetting, Phase, ResolvedSpec
 from yurt.model.operation import ErrorDocument
 
 Seconds = Annotated[float, Meta(ge=0, le=86400.0)]
 
 
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance. Times are seconds since the epoch; `operation` is the one that holds it."""
+    """One instance. Times are seconds since the epoch; `operation` is the one that holds it.
+
+    `pending`: settings in `spec` that the running guest gets at its next start.
+    """
 
     id: str
     name: str
@@ -27,6 +30,7 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     accelerator: str = ""
     operation: str | None = None
+    pending: dict[str, PendingSetting] = {}
 
 
 _SHOWN = InstanceView.__struct_fields__

@@ -120,6 +120,18 @@ COMMANDS = (
         "give an instance another name",
         positionals=(NAME, Positional("NEW", "the new name")),
     ),
+    Command(
+        "set",
+        "set",
+        "change limits and other settings of an instance, also while it runs",
+        options=(Option("dry-run", "only say what would happen"), JSON),
+        positionals=(
+            NAME,
+            Positional("KEY=VALUE", "the settings; an empty value takes a limit away", count="+"),
+        ),
+        details="Says for each setting whether it holds now or from the next start on, and why. docs/limits.md has all "
+        "settings: what is a flag of `yurt create` goes by the same name here, such as `memory=2G` or `net-in=100M`.",
+    ),
     Command("ls", "ls", "list instances", options=(LABEL, JSON, QUIET)),
     Command("info", "info", "show everything about an instance", options=(JSON,), positionals=(NAME,)),
     Command(

@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 from yurt.client import archive, requests
-from yurt.client.calls import Calls
+from yurt.client.calls import Calls, convert
 from yurt.client.process import ConsoleSession, ExecResult, Process
 from yurt.client.session import Session
+from yurt.client.settings import setting_text
 from yurt.errors import NotFound, YurtError
 from yurt.model.instance import Instance as Record
 from yurt.model.instance import Usage
-from yurt.model.operation import Operation
+from yurt.model.operation import Changed, Operation
 
 
 class Instance:
@@ -59,6 +60,15 @@ class Instance:
     def restart(self, *, timeout_s: float = 30.0, force: bool = False) -> None:
         """Stop it as `stop` does, then start it."""
         self._act("restart", {"timeout_s": timeout_s, "force": force})
+
+    def set(self, *, dry_run: bool = False, **settings: object) -> list[Changed]:
+        """Change settings, named as for `yurt set` with `_` for `-`: `set(cpus=4, memory="2G", net_in="100M")`.
+
+        None takes a limit away. Returns one line for each: what was, what is, whether `now` or at the `next-start`.
+        """
+        given = {key.replace("_", "-"): setting_text(value) for key, value in settings.items()}
+        request = requests.set_instance(self.name, given, dry_run=dry_run)
+        return convert(self._calls.operate(request).result.get("changes"), list[Changed])
 
     def pause(self) -> None:
         """Freeze it."""

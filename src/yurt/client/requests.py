@@ -86,6 +86,12 @@ def act(name: str, verb: str, body: "dict[str, object] | None" = None) -> Reques
     return Request("POST", _instance(name, f"/{verb}"), [("wait_s", "0")], body=body or {})
 
 
+def set_instance(name: str, settings: "dict[str, str]", *, dry_run: bool = False) -> Request:
+    """Change settings; empty text takes a limit away."""
+    query = [("wait_s", "0"), *([("dry_run", "true")] if dry_run else [])]
+    return Request("POST", _instance(name, "/set"), query, body={"settings": settings})
+
+
 def delete_instance(name: str, *, force: bool = False) -> Request:
     return Request("DELETE", _instance(name), [("force", flag(force)), ("wait_s", "0")])
 

@@ -277,11 +277,16 @@ class Adjusted(msgspec.Struct, frozen=True, kw_only=True):
 class SupportsAdjust(Protocol):
     """A driver that can change limits and sizes of a guest that runs."""
 
-    async def adjust(self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec) -> Adjusted:
+    async def adjust(
+        self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec, *, dry_run: bool = False
+    ) -> Adjusted:
         """Bring a running guest from one spec to the other as far as that goes while it runs. Safe to repeat.
 
-        Settings are named as the command line names them (`cpus`, `memory`, `disk-read-iops`). Raises Unsupported,
-        with nothing changed, for what this kind cannot do even after a restart.
+        `before` is what holds in the guest now. Settings are named as the command line names them (`cpus`, `memory`,
+        `disk-read-iops`); each that differs comes back in `applied` or `pending`. Whatever fails part of the way is
+        followed by a call with the two specs swapped, which puts the old limits back. `dry_run`: only say what would
+        be, as far as it can be known. Raises Unsupported, with nothing changed, for what this kind cannot do even
+        after a restart. Network rates are not the driver's (engine/settable.py).
         """
 
 

@@ -11,13 +11,14 @@ from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
 from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core, boot_config
-from yurt.errors import Unavailable, Unsupported
+from yurt.errors import Invalid, Unavailable, Unsupported
 from yurt.host import layout as names
+from yurt.host.files import write_atomic
 from yurt.images.kernel import write_instance_initrd
 from yurt.model.image import DiskFormat, Image
 from yurt.model.instance import Instance, Kind
 from yurt.model.operation import Progress
-from yurt.storage.qcow2 import create_overlay, grow_gpt, virtual_size
+from yurt.storage.qcow2 import create_overlay, grow_gpt, resize_overlay, virtual_size
 from yurt.storage.space import require
 
 INITRD = "initrd"
@@ -53,6 +54,26 @@ async def make_disk(core: Core, instance_id: str, kind: Kind, base: Path, disk_b
     await create_overlay(overlay, base, form, size)
     if kind is Kind.VM and size > base_bytes:
         await grow_gpt(overlay, size, base_bytes)
+
+
+async def grow_disk(core: Core, instance: Instance) -> None:
+    """Bring the overlay of a machine that rests to the size in its record; the guest's first program does the rest.
+
+    Safe to repeat: the old size is written down until a partition table has been enlarged, too.
+    """
+    directory, wanted = core.layout.instance_state(instance.id), instance.spec.disk_bytes
+    overlay, note = directory / names.DISK, directory / names.GROWING
+    old = int(note.read_text()) if note.exists() else await virtual_size(overlay, DiskFormat.QCOW2)
+    if old >= wanted:
+        return
+    write_atomic(note, str(old).encode())
+    await resize_overlay(overlay, wanted)
+    if instance.spec.kind is Kind.VM:
+        try:
+            await grow_gpt(overlay, wanted, old)
+        except Invalid as error:  # the guest has partitioned it anew: then it knows what to do with the room
+            core.note(instance, f"partitions left as they are: {error.message}")
+    note.unlink()
 
 
 def require_passage(*paths: Path) -> None:
@@ -92,6 +113,7 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             agent_binary=await core.agent(),
             host_ids=(FIRST_CONTAINER_ID + instance.slot * CONTAINER_IDS, CONTAINER_IDS),
         )
+    await grow_disk(core, instance)
     disk = DiskAttachment(
         path=state_dir / names.DISK, format=DiskFormat.QCOW2, base=base, base_format=base_format(spec.kind)
     )

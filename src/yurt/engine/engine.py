@@ -17,6 +17,7 @@ from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.records import now
 from yurt.engine.resolve import resolve
+from yurt.engine.setverbs import rehearse_set
 from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS, require_memory
 from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
@@ -153,6 +154,12 @@ class Engine:
     async def rename(self, name: str, new_name: str) -> Operation:
         """Give an instance another name. Raises Exists."""
         return await self._verb("rename", name, new_name=new_name)
+
+    async def set(self, name: str, settings: dict[str, str], *, dry_run: bool = False) -> Operation:
+        """Change settings, by the names of `yurt set`; empty text takes a limit away."""
+        if dry_run:
+            return await rehearse_set(self.core, name, settings)
+        return await self._verb("set", name, settings=settings)
 
     async def wait(self, name: str, condition: str, timeout_s: float) -> Instance:
         """Return once the condition holds: `running`, `agent` (answers) or `exit` (has stopped). Raises Timeout.

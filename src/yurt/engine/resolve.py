@@ -16,10 +16,10 @@ HOST_RESERVE = 256 * MIB
 def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
     """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
     _refuse_unready(spec)
-    container = spec.kind is Kind.CONTAINER
-    cpus = spec.cpus or (facts.cpus if container else 1)
-    memory = spec.memory_bytes or (facts.memory_bytes if container else DEFAULT_MEMORY[spec.kind])
-    disk = spec.disk_bytes or (0 if container else DEFAULT_DISK)
+    default_cpus, default_memory, default_disk = default_sizes(spec.kind, facts)
+    cpus = spec.cpus or default_cpus
+    memory = spec.memory_bytes or default_memory
+    disk = spec.disk_bytes or default_disk
     _check_sizes(spec.kind, cpus, memory, disk, facts)
     _check_texts(spec)
     init = _init(spec, image)
@@ -45,6 +45,18 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
         ephemeral=spec.ephemeral,
         attach=spec.attach,
     )
+
+
+def default_sizes(kind: Kind, facts: HostFacts) -> tuple[int, int, int]:
+    """Processors, bytes of memory and of disk of an instance that names none. A container may have all of the host."""
+    if kind is Kind.CONTAINER:
+        return facts.cpus, facts.memory_bytes, 0
+    return 1, DEFAULT_MEMORY[kind], DEFAULT_DISK
+
+
+def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
+    """Hold a changed spec to the same rules as a new one. Raises Invalid, Exhausted, Unsupported."""
+    _check_sizes(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, facts)
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored

@@ -11,6 +11,7 @@ from yurt.engine.imageverbs import ensure_image
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
 from yurt.engine.resolve import resolve
+from yurt.engine.setverbs import SetSettings
 from yurt.engine.small import Pause, Rename, Resume
 from yurt.engine.steps import InstancePlan, Launching, Stopping, take_down
 from yurt.errors import Exhausted, WrongState, YurtError
@@ -125,6 +126,7 @@ def running(instance: Instance, launching: Launching) -> Instance:
         exit_code=None,
         reason="",
         operation=None,
+        pending={},
     )
 
 
@@ -219,6 +221,7 @@ def stopped(
         exit_code=exit_code,
         stopped_at=now(),
         operation=None,
+        pending={},
     )
 
 
@@ -360,4 +363,5 @@ INSTANCE_VERBS: tuple[type[InstancePlan], ...] = (
     Pause,
     Resume,
     Rename,
+    SetSettings,
 )

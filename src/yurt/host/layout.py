@@ -102,6 +102,7 @@ class Layout:
 
 # names inside an instance's state directory
 DISK = "disk.qcow2"
+GROWING = "disk.growing"
 DATA = "data"
 CONSOLE_LOG = "console.log"
 LIFECYCLE_LOG = "lifecycle.log"

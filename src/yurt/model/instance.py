@@ -158,6 +158,16 @@ class ResolvedSpec(msgspec.Struct, frozen=True, kw_only=True):
     profiles: tuple[str, ...] = ()
 
 
+class PendingSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting that the record already has and the running guest does not: what holds until its next start, and why.
+
+    `now` is written as `yurt set` takes it; empty means no limit.
+    """
+
+    now: str
+    why: str
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """The stored record of one instance. Times are seconds since the epoch."""
 
@@ -176,6 +186,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     accelerator: str = ""  # what runs it: kvm, tcg, or empty for containers
     operation: str | None = None  # the operation that holds it
+    pending: dict[str, PendingSetting] = {}  # by setting; empty unless it runs
     version: int = 1
 
 

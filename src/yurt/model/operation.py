@@ -61,3 +61,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     target_id: str = ""
     data: dict[str, object] = {}
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what `set` did. `when`: `now`, `next-start` (with the reason, where the guest runs), or `unchanged`.
+
+    Values are text, as `set` takes them; empty means none (no limit).
+    """
+
+    setting: str
+    before: str
+    after: str
+    when: str
+    why: str = ""

@@ -98,11 +98,17 @@ def _virtual_size(path: Path, form: DiskFormat) -> int:
     return int(struct.unpack_from(">Q", head, 24)[0])
 
 
-async def grow_gpt(overlay: Path, new_size: int, old_size: int) -> None:
-    """Let the last partition on an unused overlay of `new_size` bytes reach its end; its base has `old_size` bytes.
+async def resize_overlay(overlay: Path, size_bytes: int) -> None:
+    """Let an overlay that nobody uses stand for a larger disk. Safe to repeat. Raises ToolFailed."""
+    argv = ["qemu-img", "resize", "-q", "-f", "qcow2", str(overlay.absolute()), str(size_bytes)]
+    await proc.run(argv, timeout_s=60)
 
-    For a fresh overlay: what is on it must still be what is on its base.
-    Raises Invalid when the base's partition table cannot be enlarged.
+
+async def grow_gpt(overlay: Path, new_size: int, old_size: int) -> None:
+    """Let the last partition on an overlay of `new_size` bytes reach its end; it had `old_size` bytes before.
+
+    Its guest must rest. Raises Invalid when the partition table on it cannot be enlarged, or is not that of a disk of
+    `old_size`.
     """
     scratch = overlay.with_name(f".{overlay.name}.gpt")
     await asyncio.to_thread(_fresh, scratch)

@@ -12,6 +12,7 @@ _yurt_command() {
         'resume') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'delete') options='--label --force --detach --help --debug -l -f -d -h'; takes='--label -l'; source='instance' ;;
         'rename') options='--help --debug -h'; takes=''; source='instance' ;;
+        'set') options='--dry-run --json --help --debug -h'; takes=''; source='instance' ;;
         'ls') options='--label --json --quiet --help --debug -l -q -h'; takes='--label -l'; source='' ;;
         'info') options='--json --help --debug -h'; takes=''; source='instance' ;;
         'exec') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
@@ -57,7 +58,7 @@ _yurt() {
     local words single options takes source name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename ls info exec shell console logs cp wait events top operation image host doctor version serve completion --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image host doctor version serve completion --help --version' -- "$cur"))
         return
     fi
     name=${COMP_WORDS[1]}

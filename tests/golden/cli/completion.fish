@@ -94,6 +94,12 @@ complete -c yurt -n __fish_use_subcommand -a rename -d 'give an instance another
 complete -c yurt -n '__fish_seen_subcommand_from rename' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from rename' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from rename' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a set -d 'change limits and other settings of an instance, also while it runs'
+complete -c yurt -n '__fish_seen_subcommand_from set' -l dry-run -d 'only say what would happen'
+complete -c yurt -n '__fish_seen_subcommand_from set' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from set' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from set' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from set' -a '(yurt ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a ls -d 'list instances'
 complete -c yurt -n '__fish_seen_subcommand_from ls' -l label -d 'only instances with this label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from ls' -l json -d 'print JSON'

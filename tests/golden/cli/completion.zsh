@@ -20,6 +20,7 @@ _yurt() {
             'resume:let paused instances run on'
             'delete:delete instances and their disks'
             'rename:give an instance another name'
+            'set:change limits and other settings of an instance, also while it runs'
             'ls:list instances'
             'info:show everything about an instance'
             'exec:run a command in an instance'
@@ -71,6 +72,7 @@ _yurt() {
         'resume') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
         'delete') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--force[also when it runs]' '-f[also when it runs]' '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
         'rename') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
+        'set') _arguments '--dry-run[only say what would happen]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
         'ls') _arguments '*--label[only instances with this label; may be given again]:K=V:' '*-l[only instances with this label; may be given again]:K=V:' '--json[print JSON]' '--quiet[print only the name]' '-q[print only the name]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
         'exec') _arguments '--interactive[pass on standard input (default\: when it is no terminal, or with a tty)]' '-i[pass on standard input (default\: when it is no terminal, or with a tty)]' '--tty[give the program a terminal (default\: when input and output are terminals)]' '-t[give the program a terminal (default\: when input and output are terminals)]' '--no-tty[give the program no terminal]' '-T[give the program no terminal]' '--no-stdin[do not read standard input]' '-n[do not read standard input]' '*--env[set an environment variable; may be given again]:K=V:' '*-e[set an environment variable; may be given again]:K=V:' '--workdir[directory that it runs in]:PATH:' '-w[directory that it runs in]:PATH:' '--user[user that it runs as]:USER:' '-u[user that it runs as]:USER:' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_instances' ;;
