@@ -116,6 +116,13 @@ class Home:
     def run(self) -> Path:
         return self.path / "run"
 
+    def write_settings(self) -> None:
+        """Networks of our own would be bridges in the host's namespace: only tests in one of theirs may have them."""
+        settings = self.state / "yurt.toml"
+        if not settings.exists():
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings.write_text('[network]\ndefault = "user"\n')
+
     @property
     def socket(self) -> Path:
         return self.run / "yurt.sock"
@@ -163,6 +170,7 @@ class Daemon(Home):
         """Start the daemon and return when it listens; its own words are the failure if it does not."""
         for path in (self.state, self.run):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.write_settings()
         reading, writing = os.pipe()
         try:
             with (self.state / "yurtd.log").open("ab") as log:
@@ -239,6 +247,7 @@ def _leave(home: Path) -> None:
 def home() -> Iterator[Home]:
     """An empty YURT_HOME. A daemon that the command line starts in it is ended with the test."""
     path = _make_home()
+    Home(path).write_settings()
     try:
         yield Home(path)
     finally:
