@@ -13,7 +13,17 @@ from yurt.api.face import EngineFace
 from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
-from yurt.model.instance import Init, Instance, InstanceSpec, Kind, NetworkMode, Phase, ResolvedSpec, Usage
+from yurt.model.instance import (
+    AccelMode,
+    Init,
+    Instance,
+    InstanceSpec,
+    Kind,
+    NetworkMode,
+    Phase,
+    ResolvedSpec,
+    Usage,
+)
 from yurt.model.names import InstanceId, Name, parse_name
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
@@ -265,7 +275,9 @@ class DoubleEngine:
         await self.instance(name)
         return self._begin(verb, name, **arguments)
 
-    async def start(self, name: str) -> Operation:
+    async def start(self, name: str, *, dry_run: bool = False) -> Operation:
+        if dry_run:
+            return Operation(id="dry-run", verb="start", target=name, status=OperationStatus.DONE)
         if (await self.instance(name)).phase is Phase.RUNNING:
             raise WrongState(kind="instance", name=name, actual="running", wanted="stopped")
         return self._begin("start", name)
@@ -422,7 +434,7 @@ def resolve(spec: InstanceSpec) -> ResolvedSpec:
     return ResolvedSpec(
         image=f"{spec.image}:latest",
         image_digest="sha256:0",
-        kind=Kind(spec.kind),
+        kind=spec.kind or Kind.MICROVM,
         cpus=spec.cpus or 1,
         memory_bytes=spec.memory_bytes or 256 << 20,
         disk_bytes=spec.disk_bytes or 1 << 30,
@@ -437,8 +449,9 @@ def resolve(spec: InstanceSpec) -> ResolvedSpec:
         stdin=spec.stdin,
         tty=spec.tty,
         network=spec.network or NetworkMode.USER,
-        accel=spec.accel,
+        accel=spec.accel or AccelMode.AUTO,
         ephemeral=spec.ephemeral,
+        policy=spec.policy.filled(),
     )
 
 

@@ -82,6 +82,7 @@ async def make_engine(layout: Layout) -> tuple[Engine, SqliteStore]:
     )
     engine = Engine(core)
     await reconcile(core)
+    engine.keeper.begin()
     return engine, store
 
 
@@ -112,6 +113,7 @@ async def serve(layout: Layout, ready_fd: int | None) -> None:
         async with contextlib.AsyncExitStack() as ending:  # each part ends even where another fails to
             ending.push_async_callback(store.close)
             ending.push_async_callback(engine.core.close)
+            ending.push_async_callback(engine.keeper.close)
             ending.push_async_callback(server.stop)
 
 

@@ -126,7 +126,7 @@ def spec(line: str, *, attended: bool = True, tty: bool = False, stdin: bool = F
 
 
 def test_what_run_asks_for() -> None:
-    assert spec("run tiny", attended=False) == {"image": "tiny", "kind": "microvm", "init": "auto"}
+    assert spec("run tiny", attended=False) == {"image": "tiny", "init": "auto"}
     made = spec("run --rm --as container --network none -l a=b -u me -w /srv tiny -- id -u", stdin=True)
     assert made == {
         "image": "tiny",

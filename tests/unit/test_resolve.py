@@ -9,6 +9,7 @@ from yurt.errors import Exhausted, Invalid, YurtError
 from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.image import Image, ImageConfig
 from yurt.model.instance import GIB, MIB, Init, InstanceSpec, Kind
+from yurt.model.policy import PolicyWish, RestartPolicy, TtlAction
 
 FACTS = HostFacts(
     hostname="h",
@@ -73,8 +74,17 @@ def test_what_runs_first(spec: InstanceSpec, init: Init) -> None:
     [
         (InstanceSpec(image="tiny", memory_bytes=32 * MIB), Invalid),
         (InstanceSpec(image="tiny", memory_bytes=64 * GIB), Exhausted),
-        (InstanceSpec(image="tiny", memory_bytes=8 * GIB), Exhausted),
-        (InstanceSpec(image="tiny", cpus=64), Exhausted),
+        (
+            InstanceSpec(image="tiny", ephemeral=True, policy=PolicyWish(restart=RestartPolicy.ALWAYS)),
+            Invalid,
+        ),
+        (InstanceSpec(image="tiny", ephemeral=True, policy=PolicyWish(autostart=True)), Invalid),
+        (InstanceSpec(image="tiny", ephemeral=True, policy=PolicyWish(protect=True)), Invalid),
+        (InstanceSpec(image="tiny", policy=PolicyWish(ttl_action=TtlAction.DELETE)), Invalid),
+        (
+            InstanceSpec(image="tiny", policy=PolicyWish(ttl_s=1, ttl_action=TtlAction.DELETE, protect=True)),
+            Invalid,
+        ),
         (InstanceSpec(image="tiny", cpus=3, kind=Kind.CONTAINER), Exhausted),
         (InstanceSpec(image="tiny", disk_bytes=GIB), Invalid),
         (InstanceSpec(image="tiny", disk_bytes=DEFAULT_DISK + 1), Invalid),

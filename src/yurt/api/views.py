@@ -31,6 +31,9 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str = ""
     operation: str | None = None
     pending: dict[str, PendingSetting] = {}
+    restarts: int = 0
+    next_restart_at: float | None = None
+    lives_from: float | None = None
 
 
 _SHOWN = InstanceView.__struct_fields__

@@ -35,6 +35,20 @@ SHAPE = (
     Option("init", "start the image's own init, also when `--rm` comes with a command"),
     Option("no-init", "run the command as the guest's only program, without the image's init"),
 )
+POLICY = (
+    Option(
+        "restart",
+        "start it again when it has ended by itself (default: no)",
+        value="WHEN",
+        choices=("no", "on-failure", "always"),
+    ),
+    Option("autostart", "start it when the host has booted"),
+    Option("autostart-order", "lower ones are started first (default: 100)", value="N"),
+    Option("autostart-delay", "time from its start to the start of the next order", value="TIME"),
+    Option("ttl", "end it after this time, such as `30m`", value="TIME"),
+    Option("ttl-action", "what happens then (default: stop)", value="WHAT", choices=("stop", "delete")),
+    Option("protect", "refuse to delete it, even with --force"),
+)
 STREAMS = (
     Option(
         "interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"
@@ -58,6 +72,7 @@ COMMANDS = (
         "create and start an instance, then open a shell or run a command in it",
         options=(
             *SHAPE,
+            *POLICY,
             *STREAMS,
             Option("rm", "delete it when the command or shell ends"),
             Option("detach", "start it, print its name and return", short="d"),
@@ -75,12 +90,22 @@ COMMANDS = (
         "create",
         "run",
         "create an instance without starting it",
-        options=(*SHAPE, Option("dry-run", "check everything and show the result, but make nothing")),
+        options=(
+            *SHAPE,
+            *POLICY,
+            Option("dry-run", "check everything and show the result, but make nothing"),
+        ),
         positionals=(IMAGE,),
         rest="[COMMAND...]",
         details="COMMAND becomes the guest's main process: give `--no-init` with it. Ctrl-C cancels and undoes.",
     ),
-    Command("start", "lifecycle", "start instances", options=(LABEL, DETACH), positionals=(NAMES,)),
+    Command(
+        "start",
+        "lifecycle",
+        "start instances",
+        options=(LABEL, DETACH, Option("dry-run", "only say whether they would fit on this host")),
+        positionals=(NAMES,),
+    ),
     Command(
         "stop",
         "lifecycle",

@@ -11,6 +11,7 @@ from yurt.cli.output import GREEN, OFF, RED, YELLOW, colours, print_fields, prin
 from yurt.client import requests
 from yurt.client.operations import as_document, as_documents
 from yurt.errors import YurtError
+from yurt.units import format_size
 
 MARKS = {"ok": ("ok  ", GREEN), "warn": ("warn", YELLOW), "fail": ("FAIL", RED)}
 
@@ -25,12 +26,29 @@ def host_info(arguments: Arguments) -> int:
         title = key.removesuffix("_bytes").replace("_", " ")
         if key == "kinds" and isinstance(value, dict):
             shown.update({f"kind {kind}": kind_line(facts) for kind, facts in value.items()})
+        elif key == "resources" and isinstance(value, dict):
+            shown.update({name: resource_line(name, numbers) for name, numbers in value.items()})
         elif key == "accelerator" and isinstance(value, dict):
             shown[title] = f"{value.get('name')}: {value.get('reason')}"
         else:
             shown[title] = size(value) if key.endswith("_bytes") else value
     print_fields(shown)
     return 0
+
+
+def resource_line(name: str, numbers: object) -> str:
+    """How much of a resource there is, is in use, is promised, and may still be promised."""
+    given = numbers if isinstance(numbers, dict) else {}
+
+    def show(key: str) -> str:
+        if name == "cpu":
+            return f"{given.get(key, 0):g}"
+        return format_size(int(given.get(key + "_bytes", 0)))
+
+    return (
+        f"total {show('total')}, used {show('used')}, free {show('free')}; "
+        f"reserved {show('reserved')} of {show('limit')} (overcommit {given.get('overcommit', 1):g})"
+    )
 
 
 def kind_line(facts: object) -> str:

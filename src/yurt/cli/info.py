@@ -2,6 +2,7 @@
 
 import time
 
+from yurt.cli import policy
 from yurt.cli.arguments import Arguments
 from yurt.cli.local import connect
 from yurt.cli.output import print_fields, print_json
@@ -57,6 +58,7 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "labels": pairs(spec.get("labels")),
         "init": spec.get("init"),
         "command": words(spec.get("command")),
+        **policy.lines(instance, spec.get("policy"), time.time()),
         "created": moment(instance.get("created_at")),
         "started": moment(started) + up if started else "",
         "stopped": moment(instance.get("stopped_at")),

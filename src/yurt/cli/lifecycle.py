@@ -1,6 +1,7 @@
 """start, stop, kill, restart, pause, resume, delete and rename: one verb on one or many instances."""
 
 from yurt.cli.arguments import Arguments
+from yurt.cli.dryrun import rehearsed
 from yurt.cli.local import connect
 from yurt.cli.output import error_lines, note, safe, write
 from yurt.cli.progress import Interrupted, finish
@@ -20,6 +21,8 @@ def request_for(verb: str, name: str, arguments: Arguments) -> requests.Request:
     """The call behind a verb."""
     if verb == "delete":
         return requests.delete_instance(name, force=arguments.flag("force"))
+    if verb == "start":
+        return requests.start_instance(name, dry_run=arguments.flag("dry-run"))
     if verb in ("stop", "restart"):
         timeout_s = parse_duration(arguments.text("timeout")) if arguments.flag("timeout") else STOP_S
         return requests.act(name, verb, {"timeout_s": timeout_s, "force": arguments.flag("force")})
@@ -58,7 +61,14 @@ def main(arguments: Arguments) -> int:
             begun.append((name, as_document(transport.call(request_for(verb, name, arguments)))))
         except YurtError as error:
             failures.append(error)
+    dry_run = verb == "start" and arguments.flag("dry-run")
     for name, operation in begun:
+        if dry_run:
+            try:
+                rehearsed(operation)
+            except YurtError as error:
+                failures.append(error)
+            continue
         if arguments.flag("detach"):
             note(f"{verb} of `{safe(name)}` goes on: `yurt operation {safe(operation.get('id'))}`")
             continue

@@ -3,9 +3,11 @@
 import os
 
 from yurt.cli.arguments import Arguments
+from yurt.cli.dryrun import rehearsed
 from yurt.cli.execute import SHELL, open_program, streams
 from yurt.cli.local import connect
-from yurt.cli.output import note, print_json, safe, write
+from yurt.cli.output import note, safe, write
+from yurt.cli.policy import policy_wish
 from yurt.cli.progress import finish, run_operation
 from yurt.cli.terminal import relay
 from yurt.client import requests
@@ -24,7 +26,7 @@ def make_spec(
     arguments: Arguments, *, run: bool, attended: bool, stdin: bool, tty: bool
 ) -> "dict[str, object]":
     """What to create, from the flags. `attended`: a client stays, so a command's streams are its own. Raises Invalid."""
-    command, kind = arguments.rest, arguments.text("as", "microvm")
+    command, kind = arguments.rest, arguments.text("as")
     removed = run and arguments.flag("rm")
     if arguments.flag("init") and arguments.flag("no-init"):
         raise Invalid("`--init` and `--no-init` contradict each other")
@@ -41,7 +43,7 @@ def make_spec(
     spec: dict[str, object] = {
         "image": arguments.word("IMAGE"),
         "name": arguments.text("name") or None,
-        "kind": kind,
+        "kind": kind or None,
         "cpus": arguments.number("cpus"),
         "memory_bytes": arguments.size("memory"),
         "disk_bytes": arguments.size("disk"),
@@ -53,6 +55,7 @@ def make_spec(
         "init": init,
         "network": arguments.text("network") or None,
         "accel": arguments.text("accel") or None,
+        "policy": policy_wish(arguments),
         "ephemeral": removed,
         "attach": attended and bool(command),
         "stdin": stdin and main,
@@ -76,8 +79,7 @@ def main(arguments: Arguments) -> int:
     transport = connect()
     if arguments.flag("dry-run"):
         operation = as_document(transport.call(requests.create_instance(spec, start=run, dry_run=True)))
-        print_json(operation.get("result"))
-        return 0
+        return rehearsed(operation)
     operation = run_operation(transport, requests.create_instance(spec, start=run), cancels=True)
     result = operation.get("result")
     name = str(result["name"] if isinstance(result, dict) and "name" in result else operation.get("target"))

@@ -92,6 +92,11 @@ def set_instance(name: str, settings: "dict[str, str]", *, dry_run: bool = False
     return Request("POST", _instance(name, "/set"), query, body={"settings": settings})
 
 
+def start_instance(name: str, *, dry_run: bool = False) -> Request:
+    query = [("wait_s", "0"), *([("dry_run", "true")] if dry_run else [])]
+    return Request("POST", _instance(name, "/start"), query, body={})
+
+
 def delete_instance(name: str, *, force: bool = False) -> Request:
     return Request("DELETE", _instance(name), [("force", flag(force)), ("wait_s", "0")])
 

@@ -19,6 +19,7 @@ from yurt.engine.live import Live
 from yurt.engine.logs import LIFECYCLE_LIMIT, BoundedLog, lifecycle_line
 from yurt.engine.operation import Operations
 from yurt.engine.records import Records
+from yurt.engine.timers import Clock, SystemClock
 from yurt.errors import Busy, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.layout import Layout
@@ -50,6 +51,7 @@ class Core:
     kernels: KernelStore
     probe: Callable[[], Awaitable[Accelerator]]
     settings: Settings = field(default_factory=Settings)
+    clock: Clock = field(default_factory=SystemClock)
     operations: Operations = field(init=False)
     lives: dict[str, Live] = field(default_factory=dict)
     building: dict[str, asyncio.Lock] = field(default_factory=dict)  # by recipe
@@ -57,6 +59,11 @@ class Core:
     _agent: Path | None = None
     _verdict: asyncio.Task[Accelerator] | None = None
     _watchers: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def new_boot(self) -> bool:
+        """Whether the host has booted since those who start with it were last started."""
+        return bool(self.facts.boot_id) and self.records.boot_id != self.facts.boot_id
 
     async def agent(self) -> Path:
         """The yurt-agent binary for this host's guests, built on first use."""

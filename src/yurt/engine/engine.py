@@ -10,8 +10,10 @@ import msgspec
 from yurt.drivers.agent.client import AgentClient, ExecSession
 from yurt.drivers.base import SupportsUsage
 from yurt.engine import doctor as doctor_module
+from yurt.engine.capacity import host_resources, verdict_on_create, verdict_on_start
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import BuildImage, DeleteImage, PruneImages, prune_report
+from yurt.engine.keeper import Keeper
 from yurt.engine.live import ConsoleView, Live, MainAttachment
 from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
@@ -19,7 +21,7 @@ from yurt.engine.records import now
 from yurt.engine.resolve import resolve
 from yurt.engine.setverbs import rehearse_set
 from yurt.engine.steps import InstancePlan
-from yurt.engine.verbs import INSTANCE_VERBS, require_memory
+from yurt.engine.verbs import INSTANCE_VERBS, require_rest
 from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.memory import available_bytes
@@ -43,6 +45,7 @@ class Engine:
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
+        self.keeper = Keeper(core)
 
     @property
     def facts(self) -> HostFacts:
@@ -87,27 +90,17 @@ class Engine:
 
     async def _rehearse(self, spec: InstanceSpec, name: Name, *, start: bool) -> Operation:
         await self._known_image(spec.image)
-        result: dict[str, object] = {"name": str(name)}
+        verdict, _ = verdict_on_create(self.core, spec, start=start)
+        result: dict[str, object] = {"name": str(name), "admission": msgspec.to_builtins(verdict)}
         with suppress(NotFound):
             image = await self.core.images.get(parse_reference(spec.image))
             resolved = resolve(spec, image, self.facts)
-            driver = self.core.drivers[spec.kind]
+            driver = self.core.drivers[resolved.kind]
             driver.check(resolved, driver.capabilities(self.facts))
-            if start:
-                require_memory(resolved)
             result["resolved"] = msgspec.to_builtins(resolved)
         if "resolved" not in result:
             result["note"] = f"image `{spec.image}` would be built first"
-        moment = now()
-        return Operation(
-            id="dry-run",
-            verb="create",
-            target=name,
-            status=OperationStatus.DONE,
-            result=result,
-            created_at=moment,
-            ended_at=moment,
-        )
+        return rehearsed("create", name, result)
 
     def _free_name(self) -> Name:
         for _ in range(64):
@@ -121,8 +114,13 @@ class Engine:
         arguments |= {"name": str(instance.name), "slot": instance.slot}
         return await self.core.operations.begin(verb, instance.name, instance.id, arguments)
 
-    async def start(self, name: str) -> Operation:
-        """Start a stopped instance."""
+    async def start(self, name: str, *, dry_run: bool = False) -> Operation:
+        """Start a stopped instance; `dry_run` only says whether it would fit."""
+        if dry_run:
+            instance = self.core.records.get(name)
+            require_rest(instance)
+            verdict = verdict_on_start(self.core, instance.spec, besides=instance.id)
+            return rehearsed("start", instance.name, {"admission": msgspec.to_builtins(verdict)})
         return await self._verb("start", name)
 
     async def stop(self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False) -> Operation:
@@ -318,17 +316,7 @@ class Engine:
     async def prune_images(self, *, dry_run: bool) -> Operation:
         """Remove what nothing uses; `dry_run` only says what that would be."""
         if dry_run:
-            moment = now()
-            result = await prune_report(self.core, dry_run=True)
-            return Operation(
-                id="dry-run",
-                verb="image-prune",
-                target="images",
-                status=OperationStatus.DONE,
-                result=result,
-                created_at=moment,
-                ended_at=moment,
-            )
+            return rehearsed("image-prune", "images", await prune_report(self.core, dry_run=True))
         return await self.core.operations.begin("image-prune", "images", "", {})
 
     # operations and events
@@ -381,6 +369,7 @@ class Engine:
             "qemu_version": facts.qemu_version,
             "cgroups": facts.cgroups.version,
             "kinds": kinds,
+            "resources": host_resources(self.core),
             "state": str(self.core.layout.state),
             "run": str(self.core.layout.run),
         }
@@ -388,6 +377,20 @@ class Engine:
     async def doctor(self) -> list[Check]:
         """Everything that `yurt doctor` shows."""
         return await doctor_module.checks(self.facts, self.core.layout, await self.core.accelerator())
+
+
+def rehearsed(verb: str, target: str, result: dict[str, object]) -> Operation:
+    """The answer to a dry run: an operation that is kept nowhere."""
+    moment = now()
+    return Operation(
+        id="dry-run",
+        verb=verb,
+        target=target,
+        status=OperationStatus.DONE,
+        result=result,
+        created_at=moment,
+        ended_at=moment,
+    )
 
 
 def _factory(core: Core, cls: type[InstancePlan]) -> PlanFactory:

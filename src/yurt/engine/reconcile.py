@@ -73,6 +73,8 @@ async def _agree(core: Core, instance: Instance, observed: Observed) -> None:
                 "crashed": observed.phase is Phase.CRASHED,
                 "reason": observed.reason or "ended while no daemon was there",
                 "name": instance.name,
+                "seen": False,
+                "host_booted": core.new_boot,
             },
         )
 

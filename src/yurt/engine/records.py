@@ -1,6 +1,6 @@
 """Instance and operation records: the store's documents, mirrored in memory so that lists cost no query.
 
-Keys: `instances/<id>`, `names/<name>` -> id, `slots/<n>` -> id, `operations/<id>`. A name and a slot are
+Keys: `instances/<id>`, `host/boot`, `names/<name>` -> id, `slots/<n>` -> id, `operations/<id>`. A name and a slot are
 reserved in the transaction that begins the create operation, so two creates of one name cannot both begin.
 """
 
@@ -21,6 +21,7 @@ from yurt.state.base import Compare, Delete, Put, StateStore
 MAX_SLOT = 16000
 KEEP_OPERATIONS = 200
 FORGET_AT_ONCE = 32
+BOOT_KEY = "host/boot"
 Writes = list[Put | Delete]
 Key = TypeVar("Key", str, int)
 
@@ -40,6 +41,8 @@ class Records:
         self.operations: dict[str, Operation] = {}
         self.networks: dict[str, Network] = {}  # by name
         self.volumes: dict[str, Volume] = {}  # by name
+        self.boot_id = ""  # of the host's boot whose autostarts are done
+        self.on_instance: Callable[[str, Instance | None], None] | None = None  # told of each changed record
         self.addresses: dict[str, str] = {}  # `network/address` -> instance id
         self.documents: dict[
             str, tuple[type[msgspec.Struct], dict[str, Any]]
@@ -66,6 +69,10 @@ class Records:
                 documents.pop(name, None)
             else:
                 documents[name] = msgspec.json.decode(value, type=kind)
+            if area == "instances" and self.on_instance is not None:
+                self.on_instance(name, self.instances.get(name))
+        elif key == BOOT_KEY:
+            self.boot_id = value.decode() if value is not None else ""
         elif area == "addresses":
             _keep(self.addresses, name, value.decode() if value is not None else None)
         elif area == "names":
@@ -144,6 +151,11 @@ def _keep(mapping: dict[Key, str], key: Key, value: str | None) -> None:
 def put_instance(instance: Instance) -> Put:
     """The write that stores an instance record."""
     return Put(f"instances/{instance.id}", msgspec.json.encode(instance))
+
+
+def put_boot(boot_id: str) -> Put:
+    """The write that says: who starts with the host has been started for this boot of it."""
+    return Put(BOOT_KEY, boot_id.encode())
 
 
 def put_network(network: Network) -> Put:

@@ -1,32 +1,32 @@
 """Defaults in one pure step: a wish, an image and a host give a resolved spec."""
 
+from yurt.engine.policy import check_policy
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
-from yurt.model.instance import GIB, MIB, Init, InstanceSpec, Kind, NetworkMode, ResolvedSpec
+from yurt.model.instance import GIB, MIB, AccelMode, Init, InstanceSpec, Kind, NetworkMode, ResolvedSpec
 from yurt.model.names import check_label
 from yurt.units import format_size
 
 DEFAULT_MEMORY = {Kind.MICROVM: 512 * MIB, Kind.VM: GIB}
 DEFAULT_DISK = 10 * GIB
 MIN_MEMORY = {Kind.MICROVM: 96 * MIB, Kind.VM: 192 * MIB, Kind.CONTAINER: 32 * MIB}
-HOST_RESERVE = 256 * MIB
 
 
 def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
     """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
     _refuse_unready(spec)
-    default_cpus, default_memory, default_disk = default_sizes(spec.kind, facts)
-    cpus = spec.cpus or default_cpus
-    memory = spec.memory_bytes or default_memory
-    disk = spec.disk_bytes or default_disk
-    _check_sizes(spec.kind, cpus, memory, disk, facts)
+    kind = kind_of(spec)
+    cpus, memory, disk = sizes(spec, facts)
+    _check_sizes(kind, cpus, memory, disk, facts)
     _check_texts(spec)
+    policy = spec.policy.filled()
+    check_policy(policy, ephemeral=spec.ephemeral)
     init = _init(spec, image)
     return ResolvedSpec(
         image=image.reference,
         image_digest=image.digest,
-        kind=spec.kind,
+        kind=kind,
         cpus=cpus,
         memory_bytes=memory,
         disk_bytes=disk,
@@ -41,9 +41,10 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
         stdin=spec.stdin,
         tty=spec.tty,
         network=spec.network or NetworkMode.USER,
-        accel=spec.accel,
+        accel=spec.accel or AccelMode.AUTO,
         ephemeral=spec.ephemeral,
         attach=spec.attach,
+        policy=policy,
     )
 
 
@@ -54,13 +55,24 @@ def default_sizes(kind: Kind, facts: HostFacts) -> tuple[int, int, int]:
     return 1, DEFAULT_MEMORY[kind], DEFAULT_DISK
 
 
+def kind_of(spec: InstanceSpec) -> Kind:
+    """The kind wished for."""
+    return spec.kind or Kind.MICROVM
+
+
+def sizes(spec: InstanceSpec, facts: HostFacts) -> tuple[int, int, int]:
+    """Processors, bytes of memory and bytes of disk, with the defaults of the kind. Disk 0: no limit of its own."""
+    cpus, memory, disk = default_sizes(kind_of(spec), facts)
+    return spec.cpus or cpus, spec.memory_bytes or memory, spec.disk_bytes or disk
+
+
 def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
     """Hold a changed spec to the same rules as a new one. Raises Invalid, Exhausted, Unsupported."""
     _check_sizes(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, facts)
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "publish", "rules", "limits", "policy", "volumes", "shares", "privileges", "profiles")
+UNREADY = ("nics", "publish", "rules", "limits", "volumes", "shares", "privileges", "profiles")
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:
@@ -73,7 +85,7 @@ def _refuse_unready(spec: InstanceSpec) -> None:
 
 
 def _init(spec: InstanceSpec, image: Image) -> Init:
-    if spec.kind is Kind.VM:
+    if kind_of(spec) is Kind.VM:
         if spec.init is Init.COMMAND:
             raise Invalid("a vm always boots its own init", hint="leave out --no-init, or take --as microvm")
         if not image.config.init:
@@ -105,19 +117,9 @@ def _check_sizes(kind: Kind, cpus: int, memory: int, disk: int, facts: HostFacts
             f"{format_size(memory)} of memory asked for, this host has {format_size(facts.memory_bytes)}",
             hint="ask for less with --memory",
         )
-    if kind is not Kind.CONTAINER and memory > facts.memory_bytes - HOST_RESERVE:
-        raise Exhausted(
-            f"{format_size(memory)} of memory would leave this host without {format_size(HOST_RESERVE)} for itself",
-            hint="ask for less with --memory",
-        )
     if kind is Kind.CONTAINER and cpus > facts.cpus:
         raise Exhausted(
             f"{cpus} CPUs asked for, this host has {facts.cpus}", hint="ask for fewer with --cpus"
-        )
-    if kind is not Kind.CONTAINER and cpus > max(facts.cpus * 4, 4):
-        raise Exhausted(
-            f"{cpus} vCPUs asked for, this host has {facts.cpus} CPUs and gives at most 4 vCPUs for each",
-            hint="ask for fewer with --cpus",
         )
     if kind is not Kind.CONTAINER and disk < DEFAULT_DISK:
         raise Invalid(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yurt.drivers.base import Launched, SupportsAgent
 from yurt.engine.attach import attachments
+from yurt.engine.capacity import verdict_on_start
 from yurt.engine.core import Core
 from yurt.engine.operation import Plan, Step
 from yurt.errors import Timeout, YurtError
@@ -63,6 +64,8 @@ class Launching:
         if (await driver.observe(run_dir)).phase in (Phase.RUNNING, Phase.PAUSED):
             # an earlier daemon died right after this step: nobody has the guest it started, so begin anew
             await take_down(self.core, instance.id, instance)
+        # once more, now that images are built and disks are there: what counts is what is, not what was asked for
+        verdict_on_start(self.core, instance.spec, besides=instance.id).require()
         run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         given = await attachments(self.core, instance, self.plan.report)
         self.plan.report("starting the guest", None)

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from yurt.engine import attach
-from yurt.engine.core import ACTIVE
+from yurt.engine import attach, policy
+from yurt.engine.capacity import verdict_on_create, verdict_on_start
+from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import ensure_image
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
@@ -14,23 +15,11 @@ from yurt.engine.resolve import resolve
 from yurt.engine.setverbs import SetSettings
 from yurt.engine.small import Pause, Rename, Resume
 from yurt.engine.steps import InstancePlan, Launching, Stopping, take_down
-from yurt.errors import Exhausted, WrongState, YurtError
-from yurt.host.memory import available_bytes
-from yurt.model.instance import Instance, InstanceSpec, Kind, Phase, ResolvedSpec
+from yurt.errors import Denied, WrongState, YurtError
+from yurt.model.instance import Instance, InstanceSpec, Phase
 from yurt.model.names import InstanceId, Name
 from yurt.model.operation import Operation
 from yurt.state.base import Delete, Put
-from yurt.units import format_size
-
-
-def require_memory(spec: ResolvedSpec) -> None:
-    """Refuse a start that this host's free memory cannot carry, with the sum. Containers only reserve a ceiling."""
-    available = available_bytes()
-    if spec.kind is not Kind.CONTAINER and spec.memory_bytes > available:
-        raise Exhausted(
-            f"{format_size(spec.memory_bytes)} of memory needed, {format_size(available)} free on this host",
-            hint="stop other instances, or ask for less with --memory",
-        )
 
 
 class Create(InstancePlan):
@@ -42,7 +31,9 @@ class Create(InstancePlan):
         name = str(self.arguments["name"])
         self.core.records.require_free(name)
         slot = self.core.records.free_slot()
-        self.arguments["slot"] = slot
+        verdict, reserved = verdict_on_create(self.core, self.spec, start=bool(self.arguments["start"]))
+        verdict.require()
+        self.arguments |= {"slot": slot, "reserved": msgspec.to_builtins(reserved)}
         return [
             Put(f"names/{name}", self.instance_id.encode()),
             Put(f"slots/{slot}", self.instance_id.encode()),
@@ -65,16 +56,14 @@ class Create(InstancePlan):
         spec = self.spec
         self._image = await ensure_image(self.core, spec.image, self.report)
         resolved = resolve(spec, self._image, self.core.facts)
-        driver = self.core.drivers[spec.kind]
+        driver = self.core.drivers[resolved.kind]
         driver.check(resolved, driver.capabilities(self.core.facts))
-        if self.arguments["start"]:
-            require_memory(resolved)
         self._resolved = resolved
-        self._base: Path = await attach.make_base(self.core, self._image, spec.kind, self.report)
+        self._base: Path = await attach.make_base(self.core, self._image, resolved.kind, self.report)
 
     async def disk(self) -> None:
         await attach.make_disk(
-            self.core, self.instance_id, self.spec.kind, self._base, self._resolved.disk_bytes
+            self.core, self.instance_id, self._resolved.kind, self._base, self._resolved.disk_bytes
         )
 
     async def record(self) -> None:
@@ -96,7 +85,7 @@ class Create(InstancePlan):
     def commit(self) -> Writes:
         if not self.arguments["start"]:
             return [put_instance(replace(self.instance, operation=None))]
-        return [put_instance(running(self.instance, self._launching))]
+        return [put_instance(running(self.core, self.instance, self._launching))]
 
     def rollback(self, error: YurtError) -> Writes:
         return forget_writes(
@@ -112,12 +101,12 @@ class Create(InstancePlan):
         await self.core.settle_if_free(self.instance_id)
 
 
-def running(instance: Instance, launching: Launching) -> Instance:
-    """The record of a guest that has just been started."""
+def running(core: Core, instance: Instance, launching: Launching, *, automatic: bool = False) -> Instance:
+    """The record of a guest that has just been started, `automatic`: by its policy."""
     launched = launching.launched
     assert launched is not None
     return replace(
-        instance,
+        policy.started(instance, automatic=automatic, now=core.clock.now()),
         phase=Phase.RUNNING,
         pid=launched.pid,
         accelerator=launched.accelerator,
@@ -140,6 +129,18 @@ def forget_writes(instance: Instance | None, instance_id: str, arguments: dict[s
     return writes
 
 
+def require_rest(instance: Instance) -> None:
+    """Raise WrongState unless the instance can be started."""
+    if instance.phase not in policy.RESTING:
+        raise WrongState(
+            kind="instance",
+            name=instance.name,
+            actual=instance.phase,
+            wanted="stopped",
+            hint=f"resume it with `yurt resume {instance.name}`" if instance.phase is Phase.PAUSED else "",
+        )
+
+
 class Start(InstancePlan):
     """start: a stopped or crashed instance runs again."""
 
@@ -147,28 +148,28 @@ class Start(InstancePlan):
 
     def begin(self) -> Writes:
         instance = self.instance
-        if instance.phase not in (Phase.STOPPED, Phase.CRASHED):
-            raise WrongState(
-                kind="instance",
-                name=instance.name,
-                actual=instance.phase,
-                wanted="stopped",
-                hint=f"resume it with `yurt resume {instance.name}`"
-                if instance.phase is Phase.PAUSED
-                else "",
-            )
-        require_memory(instance.spec)
-        return [put_instance(self.core.claim(instance, self.operation_id, Phase.STARTING))]
+        require_rest(instance)
+        claimed = self.core.claim(instance, self.operation_id, Phase.STARTING)
+        verdict_on_start(self.core, instance.spec, besides=instance.id).require()
+        return [put_instance(claimed)]
 
     def steps(self) -> list[Step]:
         self._launching = Launching(self)
         return [self._launching.step()]
 
+    @property
+    def automatic(self) -> bool:
+        """Whether the instance's own policy asked for it."""
+        return bool(self.arguments.get("automatic"))
+
     def commit(self) -> Writes:
-        return [put_instance(running(self.instance, self._launching))]
+        return [put_instance(running(self.core, self.instance, self._launching, automatic=self.automatic))]
 
     def rollback(self, error: YurtError) -> Writes:
-        return [put_instance(replace(self.instance, phase=Phase.STOPPED, pid=None, operation=None))]
+        rests = replace(self.instance, phase=Phase.STOPPED, pid=None, operation=None)
+        if self.automatic:
+            rests = policy.after_failed_restart(rests, now=self.core.clock.now())
+        return [put_instance(rests)]
 
     def result(self) -> dict[str, object]:
         launched = self._launching.launched
@@ -186,7 +187,8 @@ class Stop(InstancePlan):
 
     def begin(self) -> Writes:
         instance = self.instance
-        if instance.phase not in (Phase.RUNNING, Phase.PAUSED):
+        waits = instance.phase in policy.RESTING and instance.next_restart_at is not None
+        if instance.phase not in (Phase.RUNNING, Phase.PAUSED) and not waits:
             raise WrongState(kind="instance", name=instance.name, actual=instance.phase, wanted="running")
         return [put_instance(self.core.claim(instance, self.operation_id, Phase.STOPPING))]
 
@@ -199,11 +201,12 @@ class Stop(InstancePlan):
     def commit(self) -> Writes:
         if self.instance.spec.ephemeral:
             return forget_writes(self.instance, self.instance_id, self.arguments)
-        code = self._stopping.ending.get("exit_code")
+        code = self._stopping.ending.get("exit_code", self.instance.exit_code)
         return [put_instance(stopped(self.instance, exit_code=code if isinstance(code, int) else None))]
 
     def rollback(self, error: YurtError) -> Writes:
-        return [put_instance(replace(self.instance, phase=Phase.RUNNING, operation=None))]
+        phase = Phase.RUNNING if self.instance_id in self.core.lives else Phase.STOPPED
+        return [put_instance(replace(self.instance, phase=phase, operation=None))]
 
     def result(self) -> dict[str, object]:
         return {"escalated": self._stopping.escalated}
@@ -220,6 +223,7 @@ def stopped(
         pid=None,
         exit_code=exit_code,
         stopped_at=now(),
+        next_restart_at=None,
         operation=None,
         pending={},
     )
@@ -242,7 +246,10 @@ class Restart(InstancePlan):
                 f"instance `{instance.name}` is deleted when it ends (--rm), so it cannot be restarted",
                 hint="run it without --rm",
             )
-        return [put_instance(self.core.claim(instance, self.operation_id, Phase.STOPPING))]
+        claimed = self.core.claim(instance, self.operation_id, Phase.STOPPING)
+        # what it uses now, it gives back first: only the promises count here, what is unused counts at the launch
+        verdict_on_start(self.core, instance.spec, besides=instance.id, measured=False).require()
+        return [put_instance(claimed)]
 
     def steps(self) -> list[Step]:
         self._launching = Launching(self)
@@ -252,7 +259,7 @@ class Restart(InstancePlan):
         return [*stopping.steps(), self._launching.step()]
 
     def commit(self) -> Writes:
-        return [put_instance(running(self.instance, self._launching))]
+        return [put_instance(running(self.core, self.instance, self._launching))]
 
     def rollback(self, error: YurtError) -> Writes:
         alive = self.instance_id in self.core.lives
@@ -274,6 +281,11 @@ class DeleteInstance(InstancePlan):
 
     def begin(self) -> Writes:
         instance = self.instance
+        if instance.spec.policy.protect:
+            raise Denied(
+                f"instance `{instance.name}` is protected against deletion",
+                hint=f"allow it first with `yurt set {instance.name} protect=off`",
+            )
         if instance.phase in ACTIVE and not self.arguments["force"]:
             raise WrongState(
                 kind="instance",
@@ -332,16 +344,21 @@ class Settle(InstancePlan):
         reason = str(self.arguments.get("reason") or "")
         if hint := str(self.arguments.get("hint") or ""):
             reason += f" ({hint})"
-        return [
-            put_instance(
-                stopped(
-                    self.instance,
-                    exit_code=code if isinstance(code, int) else None,
-                    crashed=bool(self.arguments.get("crashed")),
-                    reason=reason,
-                )
+        ended = stopped(
+            self.instance,
+            exit_code=code if isinstance(code, int) else None,
+            crashed=bool(self.arguments.get("crashed")),
+            reason=reason,
+        )
+        if not self.arguments.get("host_booted"):  # a boot of the host is nobody's failure: autostart decides
+            failure = policy.failed(
+                ended,
+                crashed=ended.phase is Phase.CRASHED,
+                exit_code=ended.exit_code,
+                seen=self.arguments.get("seen", True) is True,
             )
-        ]
+            ended = policy.after_end(ended, failure=failure, now=self.core.clock.now())
+        return [put_instance(ended)]
 
     def rollback(self, error: YurtError) -> Writes:
         broken = replace(self.instance, phase=Phase.BROKEN, reason=error.message, operation=None)

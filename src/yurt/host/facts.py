@@ -93,7 +93,8 @@ async def _remember(layout: Layout, tools: Mapping[str, str]) -> _Remembered:
     except (OSError, msgspec.MsgspecError):
         known = _Remembered()
     now = known
-    boot_id = _read("/proc/sys/kernel/random/boot_id").strip()
+    # YURT_BOOT_ID lets a test boot the host without booting it
+    boot_id = os.environ.get("YURT_BOOT_ID") or _read("/proc/sys/kernel/random/boot_id").strip()
     if not known.tsc_khz or known.boot_id != boot_id:
         now = msgspec.structs.replace(now, boot_id=boot_id, tsc_khz=await asyncio.to_thread(tsc.find_tsc_khz))
     stamp = _stamp(tools.get("qemu-system-x86_64", ""))

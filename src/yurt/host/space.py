@@ -15,10 +15,15 @@ FULL_BYTES = 1 << 20  # below this, a program that failed without saying why fai
 
 def free_bytes(path: Path) -> int:
     """Bytes an unprivileged writer can still use on the file system that holds `path` (or its nearest parent)."""
+    return total_and_free_bytes(path)[1]
+
+
+def total_and_free_bytes(path: Path) -> tuple[int, int]:
+    """Size of the file system that holds `path` (or its nearest parent), and what an unprivileged writer can still use."""
     while not path.exists():
         path = path.parent
     numbers = os.statvfs(path)
-    return numbers.f_bavail * numbers.f_frsize
+    return numbers.f_blocks * numbers.f_frsize, numbers.f_bavail * numbers.f_frsize
 
 
 def check_space(path: Path, wanted: Mapping[str, int], *, reserve_bytes: int = RESERVE_BYTES) -> None:

@@ -9,7 +9,7 @@ from msgspec import Meta
 from yurt.model.limits import Limits
 from yurt.model.names import NAME_PATTERN, InstanceId, Name
 from yurt.model.network import MAX_NICS, FirewallRule, Nic, NicSpec, PublishedPort
-from yurt.model.policy import Policy
+from yurt.model.policy import Policy, PolicyWish
 from yurt.model.volume import Share, VolumeUse
 
 GIB = 1 << 30
@@ -84,6 +84,8 @@ Command = Annotated[tuple[Argument, ...], Meta(max_length=1024)]
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A wish, as a client writes it. Sizes are bytes. `None` means "yurt decides".
 
+    `kind` left out: microvm.
+
     `network` left out: the host's default. `nics` are for `managed`; none given means one on the network `default`.
 
     `ephemeral`: the instance is deleted when it ends. `attach`: a client is about to attach to the main
@@ -93,7 +95,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     image: Annotated[str, Meta(min_length=1, max_length=255)]
     # the pattern is only published here: `parse_name` checks it, and says in words what is wrong
     name: Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": NAME_PATTERN})] | None = None
-    kind: Kind = Kind.MICROVM
+    kind: Kind | None = None
     cpus: Cpus | None = None
     memory_bytes: MemoryBytes | None = None
     disk_bytes: DiskBytes | None = None
@@ -110,12 +112,12 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     publish: Annotated[tuple[PublishedPort, ...], Meta(max_length=256)] = ()
     rules: Annotated[tuple[FirewallRule, ...], Meta(max_length=256)] = ()
     limits: Limits = Limits()
-    policy: Policy = Policy()
+    policy: PolicyWish = PolicyWish()
     volumes: Annotated[tuple[VolumeUse, ...], Meta(max_length=32)] = ()
     shares: Annotated[tuple[Share, ...], Meta(max_length=32)] = ()
     privileges: Annotated[tuple[Privilege, ...], Meta(max_length=4)] = ()
     profiles: Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max_length=16)] = ()
-    accel: AccelMode = AccelMode.AUTO
+    accel: AccelMode | None = None
     ephemeral: bool = False
     attach: bool = False
 
@@ -187,6 +189,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str = ""  # what runs it: kvm, tcg, or empty for containers
     operation: str | None = None  # the operation that holds it
     pending: dict[str, PendingSetting] = {}  # by setting; empty unless it runs
+    restarts: int = 0  # by policy, since somebody started it or it last ran for long
+    next_restart_at: float | None = None  # when the policy starts it again
+    lives_from: float | None = None  # what its `ttl` counts from: its last start that was not by policy
     version: int = 1
 
 

@@ -5,7 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from yurt.errors import Invalid
 from yurt.model.instance import NetworkMode
+from yurt.units import parse_size
 
 Ratio = Annotated[float, Meta(ge=0.1, le=1000)]
 
@@ -17,11 +19,22 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class AdmissionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much more may be promised than is there: vCPUs, memory of machines, disk sizes."""
+    """How much more may be promised than is there: vCPUs, memory, disk sizes; `memory_kept_free` is never promised."""
 
-    cpu_overcommit: Ratio = 4.0
+    cpu_overcommit: Ratio = 16.0
     memory_overcommit: Ratio = 1.0
     disk_overcommit: Ratio = 10.0
+    memory_kept_free: str = "512M"
+
+    def __post_init__(self) -> None:
+        try:
+            parse_size(self.memory_kept_free)
+        except Invalid as error:
+            raise ValueError(f"memory_kept_free: {error.message}") from error
+
+    @property
+    def memory_kept_free_bytes(self) -> int:
+        return parse_size(self.memory_kept_free)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

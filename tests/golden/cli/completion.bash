@@ -2,9 +2,9 @@
 _yurt_command() {
     words='' single='' options='' takes='' source=''
     case $1 in
-        'run') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -e -w -u -l -i -t -T -n -d -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel'; source='image' ;;
-        'create') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --dry-run --help --debug -e -w -u -l -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel'; source='image' ;;
-        'start') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
+        'run') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -e -w -u -l -i -t -T -n -d -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action'; source='image' ;;
+        'create') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --dry-run --help --debug -e -w -u -l -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action'; source='image' ;;
+        'start') options='--label --detach --dry-run --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'stop') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
         'kill') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'restart') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
@@ -46,9 +46,13 @@ _yurt_choices() {
         'run --as') words='microvm container vm' ;;
         'run --network') words='user none' ;;
         'run --accel') words='auto kvm tcg' ;;
+        'run --restart') words='no on-failure always' ;;
+        'run --ttl-action') words='stop delete' ;;
         'create --as') words='microvm container vm' ;;
         'create --network') words='user none' ;;
         'create --accel') words='auto kvm tcg' ;;
+        'create --restart') words='no on-failure always' ;;
+        'create --ttl-action') words='stop delete' ;;
         'logs --source') words='console lifecycle' ;;
         'wait --for') words='running agent exit' ;;
     esac

@@ -14,6 +14,13 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d '`user`: rea
 complete -c yurt -n '__fish_seen_subcommand_from run' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart -d 'start it when the host has booted'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart-order -d 'lower ones are started first (default: 100)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart-delay -d 'time from its start to the start of the next order' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l ttl -d 'end it after this time, such as `30m`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l protect -d 'refuse to delete it, even with --force'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
 complete -c yurt -n '__fish_seen_subcommand_from run' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-tty -d 'give the program no terminal' -s T
@@ -39,6 +46,13 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d '`user`: 
 complete -c yurt -n '__fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart -d 'start it when the host has booted'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart-order -d 'lower ones are started first (default: 100)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart-delay -d 'time from its start to the start of the next order' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l ttl -d 'end it after this time, such as `30m`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l protect -d 'refuse to delete it, even with --force'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
@@ -46,6 +60,7 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -a '(yurt image ls --qu
 complete -c yurt -n __fish_use_subcommand -a start -d 'start instances'
 complete -c yurt -n '__fish_seen_subcommand_from start' -l label -d 'only instances with this label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from start' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from start' -l dry-run -d 'only say whether they would fit on this host'
 complete -c yurt -n '__fish_seen_subcommand_from start' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from start' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from start' -a '(yurt ls --quiet 2>/dev/null)'

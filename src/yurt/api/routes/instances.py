@@ -32,6 +32,13 @@ class CreateQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait_s: Seconds = 0.0
 
 
+class StartQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`dry_run`: say whether it fits on this host, with the sums, and change nothing."""
+
+    dry_run: bool = False
+    wait_s: Seconds = 0.0
+
+
 class DeleteQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`force`: kill it first if it runs."""
 
@@ -139,14 +146,15 @@ async def delete_instance(call: Call[DeleteQuery, Nothing]) -> object:
     "POST",
     "/v1/instances/{name}/start",
     "Start an instance",
-    query=WaitQuery,
+    query=StartQuery,
     response=Operation,
     statuses=MUTATES,
     notes=_WAITS,
 )
-async def start_instance(call: Call[WaitQuery, Nothing]) -> object:
+async def start_instance(call: Call[StartQuery, Nothing]) -> object:
     """Start a stopped instance."""
-    return await answer(call, await call.engine.start(call.path["name"]), call.query.wait_s)
+    begun = await call.engine.start(call.path["name"], dry_run=call.query.dry_run)
+    return await answer(call, begun, call.query.wait_s)
 
 
 @operation(

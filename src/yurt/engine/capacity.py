@@ -1,0 +1,115 @@
+"""Gathers what this host has, what it has promised and what is unused, and asks `admission` for its verdict."""
+
+import os
+
+import msgspec
+
+from yurt.engine.admission import add, admit, demand
+from yurt.engine.core import ACTIVE, Core
+from yurt.engine.resolve import kind_of, sizes
+from yurt.host.memory import available_bytes
+from yurt.host.space import total_and_free_bytes
+from yurt.model.admission import Capacity, Demand, Promised, Resource, Verdict
+from yurt.model.instance import InstanceSpec, ResolvedSpec
+
+
+def capacity(core: Core) -> Capacity:
+    """Measure the host. Costs three small reads."""
+    total, free = total_and_free_bytes(core.layout.instances_state)
+    cpus = core.facts.cpus * 1000
+    return Capacity(
+        milli_cpus=cpus,
+        milli_cpus_used=min(cpus, int(os.getloadavg()[0] * 1000)),
+        memory_bytes=core.facts.memory_bytes,
+        memory_available_bytes=available_bytes(),
+        disk_bytes=total,
+        disk_free_bytes=free,
+    )
+
+
+def demand_of(spec: ResolvedSpec, host: Capacity) -> Demand:
+    """What an instance is promised."""
+    quota = spec.limits.cpu_quota
+    return demand(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, quota, host)
+
+
+def demand_of_wish(core: Core, spec: InstanceSpec, host: Capacity) -> Demand:
+    """The same for one that is not resolved yet, as its image may still have to be built."""
+    cpus, memory, disk = sizes(spec, core.facts)
+    return demand(kind_of(spec), cpus, memory, disk, spec.limits.cpu_quota, host)
+
+
+def promised(core: Core, host: Capacity, *, besides: str = "") -> Promised:
+    """Everything promised now, to all but one instance; creates that are under way have reserved theirs."""
+    running: list[Demand] = []
+    resting: list[Demand] = []
+    for instance in core.records.instances.values():
+        if instance.id != besides:
+            chosen = running if instance.phase in ACTIVE else resting
+            chosen.append(demand_of(instance.spec, host))
+    for operation in core.records.operations.values():
+        reserved = operation.arguments.get("reserved")
+        if reserved is None or operation.status.ended or operation.target_id == besides:
+            continue
+        if operation.target_id not in core.records.instances:
+            chosen = running if operation.arguments.get("start") else resting
+            chosen.append(msgspec.convert(reserved, Demand))
+    resting += [Demand(disk_bytes=volume.size_bytes) for volume in core.records.volumes.values()]
+    return add(running, resting)
+
+
+def verdict_on_start(core: Core, spec: ResolvedSpec, *, besides: str, measured: bool = True) -> Verdict:
+    """Whether an instance that is there can be started now. Its disk is there already, so it asks for none."""
+    host = capacity(core)
+    wish = msgspec.structs.replace(demand_of(spec, host), disk_bytes=0)
+    return admit(
+        host, core.settings.admission, promised(core, host, besides=besides), wish, measured=measured
+    )
+
+
+def verdict_on_create(core: Core, spec: InstanceSpec, *, start: bool) -> tuple[Verdict, Demand]:
+    """Whether an instance can be created (and with `start` started) now, and what it would reserve.
+
+    One that is not started yet need only be able to run some day, so nothing that others have counts against it but
+    their disks.
+    """
+    host, settings = capacity(core), core.settings.admission
+    wish = demand_of_wish(core, spec, host)
+    given = promised(core, host)
+    if not start:
+        alone = Promised(demand=Demand(disk_bytes=given.demand.disk_bytes), existing=given.existing)
+        verdict = admit(host, settings, alone, msgspec.structs.replace(wish, holds_memory=False))
+        return verdict, Demand(disk_bytes=wish.disk_bytes)
+    return admit(host, settings, given, wish), wish
+
+
+def host_resources(core: Core) -> dict[str, object]:
+    """What `yurt host info` shows: of each resource what there is, what is used and free just now, what is reserved.
+
+    `limit`: what may be promised in all, `left`: what of that is not promised yet.
+    """
+    host = capacity(core)
+    verdict = admit(host, core.settings.admission, promised(core, host), Demand())
+    used = {
+        Resource.CPU: host.milli_cpus_used,
+        Resource.MEMORY: host.memory_bytes - host.memory_available_bytes,
+        Resource.DISK: host.disk_bytes - host.disk_free_bytes,
+    }
+    shown: dict[str, object] = {}
+    for each in verdict.sums:
+        numbers = {
+            "total": each.total,
+            "used": used[each.resource],
+            "reserved": each.promised,
+            "free": max(0, each.total - used[each.resource]),
+            "limit": each.limit,
+            "left": max(0, each.limit - each.promised),
+        }
+        if each.resource is Resource.CPU:
+            shown["cpu"] = {name: value / 1000 for name, value in numbers.items()} | {
+                "overcommit": each.ratio
+            }
+        else:
+            named = {f"{name}_bytes": value for name, value in numbers.items()}
+            shown[each.resource.value] = named | {"kept_bytes": each.kept, "overcommit": each.ratio}
+    return shown
