@@ -31,7 +31,15 @@ def instance(kind: Kind = Kind.MICROVM, phase: Phase = Phase.RUNNING, **spec: ob
 
 
 def test_every_row_reads_what_it_has_written() -> None:
-    examples = {"cpus": "2", "memory": "1536M", "disk": "20G"}
+    examples = {"cpus": "2", "memory": "1536M", "disk": "20G"} | {
+        "restart": "on-failure",
+        "autostart": "on",
+        "autostart-order": "7",
+        "autostart-delay": "90s",
+        "ttl": "30m",
+        "ttl-action": "delete",
+        "protect": "on",
+    }
     spec = instance().spec
     for setting in SETTINGS:
         text = examples[setting.key]
@@ -56,7 +64,13 @@ def test_an_unknown_setting_gets_the_list() -> None:
         ({}, Invalid),
         ({"cpus": "0"}, Invalid),
         ({"cpus": "two"}, Invalid),
-        ({"cpus": "100"}, Exhausted),
+        ({"ttl": "soon"}, Invalid),
+        ({"ttl": "99999d"}, Invalid),
+        ({"ttl-action": "explode"}, Invalid),
+        ({"ttl-action": "delete"}, Invalid),
+        ({"restart": "sometimes"}, Invalid),
+        ({"protect": "maybe"}, Invalid),
+        ({"autostart-order": "first"}, Invalid),
         ({"memory": "64G"}, Exhausted),
         ({"memory": "16M"}, Invalid),
         ({"disk": "5G"}, Invalid),

@@ -9,7 +9,10 @@ from yurt.client.operations import as_document
 from yurt.errors import Invalid
 
 # what completion offers; the daemon has the table, and says so for a name that it does not know
-KEYS = ("cpus", "memory", "disk")
+KEYS = (
+    *("cpus", "memory", "disk"),
+    *("restart", "autostart", "autostart-order", "autostart-delay", "ttl", "ttl-action", "protect"),
+)
 
 
 def settings_of(words: "list[str]") -> "dict[str, str]":

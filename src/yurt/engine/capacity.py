@@ -10,7 +10,7 @@ from yurt.engine.resolve import kind_of, sizes
 from yurt.host.memory import available_bytes
 from yurt.host.space import total_and_free_bytes
 from yurt.model.admission import Capacity, Demand, Promised, Resource, Verdict
-from yurt.model.instance import InstanceSpec, ResolvedSpec
+from yurt.model.instance import Instance, InstanceSpec, ResolvedSpec
 
 
 def capacity(core: Core) -> Capacity:
@@ -65,6 +65,25 @@ def verdict_on_start(core: Core, spec: ResolvedSpec, *, besides: str, measured: 
     return admit(
         host, core.settings.admission, promised(core, host, besides=besides), wish, measured=measured
     )
+
+
+def verdict_on_change(core: Core, instance: Instance, after: ResolvedSpec) -> Verdict:
+    """Whether an instance can have other sizes. What becomes smaller, or stays, always fits.
+
+    One that rests need only be able to run some day; its next start is looked at by itself.
+    """
+    host = capacity(core)
+    before, wish = demand_of(instance.spec, host), demand_of(after, host)
+    given = promised(core, host, besides=instance.id)
+    if instance.phase not in ACTIVE:
+        alone = Demand(disk_bytes=given.demand.disk_bytes)
+        given = Promised(demand=alone, existing=given.existing)
+    grown = Demand(
+        milli_cpus=wish.milli_cpus if wish.milli_cpus > before.milli_cpus else 0,
+        memory_bytes=wish.memory_bytes if wish.memory_bytes > before.memory_bytes else 0,
+        disk_bytes=wish.disk_bytes if wish.disk_bytes > before.disk_bytes else 0,
+    )
+    return admit(host, core.settings.admission, given, grown, measured=False)
 
 
 def verdict_on_create(core: Core, spec: InstanceSpec, *, start: bool) -> tuple[Verdict, Demand]:

@@ -69,6 +69,7 @@ def sizes(spec: InstanceSpec, facts: HostFacts) -> tuple[int, int, int]:
 def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
     """Hold a changed spec to the same rules as a new one. Raises Invalid, Exhausted, Unsupported."""
     _check_sizes(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, facts)
+    check_policy(spec.policy, ephemeral=spec.ephemeral)
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored

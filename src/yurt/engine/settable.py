@@ -24,6 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Adjusted, SupportsAdjust
+from yurt.engine import policyrows
 from yurt.engine.core import Core
 from yurt.engine.resolve import default_sizes
 from yurt.errors import Invalid
@@ -115,6 +116,13 @@ SETTINGS: tuple[Setting, ...] = (
         lambda spec: exact_size(spec.disk_bytes) if spec.disk_bytes else "",
         _disk,
     ),
+    Setting("restart", "when it is started again", *policyrows.RESTART, apply=at_once),
+    Setting("autostart", "start it with the host", *policyrows.AUTOSTART, apply=at_once),
+    Setting("autostart-order", "lower ones first", *policyrows.AUTOSTART_ORDER, apply=at_once),
+    Setting("autostart-delay", "time before the next order", *policyrows.AUTOSTART_DELAY, apply=at_once),
+    Setting("ttl", "end it after this time", *policyrows.TTL, apply=at_once),
+    Setting("ttl-action", "what happens then", *policyrows.TTL_ACTION, apply=at_once),
+    Setting("protect", "refuse to delete it", *policyrows.PROTECT, apply=at_once),
 )
 
 

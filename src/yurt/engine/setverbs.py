@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Adjusted
+from yurt.engine.capacity import verdict_on_change
 from yurt.engine.core import Core
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
@@ -98,8 +99,9 @@ class SetSettings(InstancePlan):
             raise WrongState(
                 kind="instance", name=instance.name, actual=instance.phase, wanted="running or stopped"
             )
-        driver = self.core.driver(instance)
-        driver.check(self.change.after, driver.capabilities(self.core.facts))
+        driver, change = self.core.driver(instance), self.change
+        driver.check(change.after, driver.capabilities(self.core.facts))
+        verdict_on_change(self.core, instance, change.after).require()
         return [put_instance(self.core.claim(instance, self.operation_id))]
 
     @property
@@ -153,6 +155,7 @@ async def rehearse_set(core: Core, name: str, settings: dict[str, str]) -> Opera
     change = make_change(instance, settings, core.facts)
     driver = core.driver(instance)
     driver.check(change.after, driver.capabilities(core.facts))
+    verdict_on_change(core, instance, change.after).require()
     runs = instance.phase in RUNS
     adjusted = await apply_change(core, instance, change, dry_run=True) if runs else Adjusted()
     told, _ = outcome(instance, change, tuple(settings), adjusted)
