@@ -107,8 +107,10 @@ class Action(StrEnum):
 class FirewallRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule of an instance. `peer`: a CIDR, an address, a domain name (out, allow only), or empty for everybody.
 
-    `ports`: `22`, `80-90`, comma-separated; empty for all. Rules are tried in order. Once an instance has an `allow` rule
-    for a direction, what no rule of that direction matches is denied.
+    `ports`: `22`, `80-90`, comma-separated; empty for all. Rules are tried in order, and replies to what is allowed
+    always pass. A rule for everything (no protocol, ports or peer) is its direction's default wherever it stands, the
+    last one counts; without one, a direction that has an `allow` rule denies what no rule matches. Published ports
+    are allowed before that default.
     """
 
     direction: Direction
