@@ -72,6 +72,20 @@ def exact_bit_rate(rate_bps: int) -> str:
     return str(rate_bps)
 
 
+def parse_whole(text: str) -> int:
+    """Turn `42` into a number. Raises Invalid."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise Invalid(f"`{text}` is not a whole number")
+    return int(text)
+
+
+def parse_amount(text: str) -> float:
+    """Turn `2` or `1.5` into a number. Raises Invalid."""
+    if not text.replace(".", "", 1).isdecimal() or not text.isascii() or len(text) > 18:
+        raise Invalid(f"`{text}` is not a number", hint="such as `1.5`")
+    return float(text)
+
+
 def parse_duration(text: str) -> float:
     """Turn `90`, `30s`, `5m`, `1.5h` or `2d` into seconds. Raises Invalid."""
     raw = text.strip().lower()

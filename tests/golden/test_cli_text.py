@@ -42,7 +42,9 @@ INSTANCES: list[dict[str, object]] = [
             "cpus": 16,
             "memory_bytes": 24 << 30,
             "labels": {},
+            "limits": {"pids": 200, "cpu_quota": 1.5, "net_in_bps": 10**8, "disk_read_bps": 50 << 20},
         },
+        "pending": {"disk": {"now": "", "why": "it has none of its own yet"}},
     },
     {"name": "odd", "phase": None, "spec": None},
 ]

@@ -11,6 +11,7 @@ from yurt.drivers.base import Attachments
 from yurt.drivers.container.bundle import BundleFacts, runtime_config, systemd_arguments
 from yurt.model.host import CgroupLayout
 from yurt.model.instance import AccelMode, Init, Kind, NetworkMode, ResolvedSpec
+from yurt.model.limits import Limits
 
 GOLDEN = Path(__file__).parent / "crun"
 COMMAND = ResolvedSpec(
@@ -35,6 +36,7 @@ COMMAND = ResolvedSpec(
     ephemeral=False,
 )
 BUSYBOX = replace(COMMAND, init=Init.IMAGE, init_path="/sbin/init")
+LIMITED = replace(COMMAND, limits=Limits(open_files=500, processes=200))
 SYSTEMD = replace(BUSYBOX, systemd=True)
 GIVEN = Attachments(
     run_dir=Path("/run/yurt/instances/0123456789ab"),
@@ -53,6 +55,7 @@ FACTS = BundleFacts(
 )
 CASES = {
     "command": (COMMAND, FACTS),
+    "command-limits": (LIMITED, FACTS),
     "busybox-init": (BUSYBOX, FACTS),
     "systemd": (SYSTEMD, FACTS),
     "systemd-hybrid": (SYSTEMD, replace(FACTS, hybrid=True)),

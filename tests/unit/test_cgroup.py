@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from yurt.errors import Internal, NotFound, Unsupported
-from yurt.host.cgroup import Group, Limits, cpu_quota_us
+from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import blkio_bytes, io_bytes, keyed, number, parse_layout
+from yurt.host.cgroup_limits import cpu_quota_us
 from yurt.model.host import CgroupLayout
 
 HYBRID_MOUNTS = """\
@@ -142,12 +143,12 @@ def test_version_2_limits_and_usage(tmp_path: Path) -> None:
     )
     put(directory, cpu__stat="usage_usec 2500000\nuser_usec 1\n", cgroup__freeze="0\n")
     put(directory, io__stat="8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=2\n")
-    group.limit(Limits(cpus=0.5, memory_bytes=4096, pids=9))
+    group.limit(Limits(cpus=0.5, memory_bytes=8192, pids=9))
     assert (directory / "cpu.max").read_text() == "50000 100000"
     assert (directory / "memory.swap.max").read_text() == "0"
     usage = group.usage()
     assert (usage.cpu_s, usage.memory_bytes, usage.read_bytes, usage.write_bytes) == (2.5, 4500, 11, 22)
-    assert (usage.memory_limit_bytes, usage.pids, usage.oom_kills) == (4096, 2, 1)
+    assert (usage.memory_limit_bytes, usage.pids, usage.oom_kills) == (8192, 2, 1)
     assert not group.frozen()
     group.freeze()
     assert group.frozen()

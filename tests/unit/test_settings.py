@@ -1,10 +1,13 @@
 """`yurt set` without a guest: the table of settings, what a change is, what is told about it, what stays pending."""
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.unit.test_resolve import FACTS, image
 
 from yurt.cli import set as command
+from yurt.cli.commands import LIMITS as LIMIT_OPTIONS
+from yurt.client.limits import LIMITS, limits_document
 from yurt.client.settings import setting_text
 from yurt.drivers.base import Adjusted
 from yurt.engine.resolve import resolve
@@ -20,6 +23,7 @@ from yurt.model.instance import (
     PendingSetting,
     Phase,
 )
+from yurt.model.limits import Limits
 from yurt.model.names import InstanceId, Name
 from yurt.units import exact_bit_rate, exact_size, parse_bit_rate, parse_size
 
@@ -31,7 +35,22 @@ def instance(kind: Kind = Kind.MICROVM, phase: Phase = Phase.RUNNING, **spec: ob
 
 
 def test_every_row_reads_what_it_has_written() -> None:
-    examples = {"cpus": "2", "memory": "1536M", "disk": "20G"} | {
+    examples = {
+        "cpus": "2",
+        "memory": "1536M",
+        "disk": "20G",
+        "cpu-shares": "50",
+        "cpu-quota": "1.5",
+        "cpu-pin": "0-1",
+        "pids": "300",
+        "disk-read-iops": "500",
+        "disk-write-iops": "400",
+        "disk-read-bps": "50M",
+        "disk-write-bps": "1000K",
+        "net-in": "100M",
+        "net-out": "1500K",
+        "processes": "500",
+        "open-files": "4096",
         "restart": "on-failure",
         "autostart": "on",
         "autostart-order": "7",
@@ -50,6 +69,23 @@ def test_every_row_reads_what_it_has_written() -> None:
 
 def test_the_command_line_offers_what_the_daemon_knows() -> None:
     assert set(command.KEYS) == {setting.key for setting in SETTINGS}
+
+
+def test_flags_and_settings_read_the_same_texts_into_the_same_fields() -> None:
+    flags = {option.name for option in LIMIT_OPTIONS}
+    assert flags == set(LIMITS)
+    for key, text in {
+        "pids": "300",
+        "cpu-quota": "1.5",
+        "cpu-pin": "0",
+        "net-in": "9M",
+        "disk-read-bps": "9M",
+    }.items():
+        wish = msgspec.convert(limits_document({key: text}), Limits)
+        assert find_setting(key).write(instance().spec, text, FACTS).limits == wish
+    assert limits_document({"net_in": 5, "pids": None}) == {"net_in_bps": 5}
+    with pytest.raises(Invalid):
+        limits_document({"colour": "red"})
 
 
 def test_an_unknown_setting_gets_the_list() -> None:
@@ -76,6 +112,18 @@ def test_an_unknown_setting_gets_the_list() -> None:
         ({"disk": "5G"}, Invalid),
         ({"disk": ""}, Invalid),
         ({"colour": "red"}, Invalid),
+        ({"cpu-shares": "0"}, Invalid),
+        ({"cpu-shares": "20000"}, Invalid),
+        ({"cpu-quota": "3"}, Exhausted),
+        ({"cpu-quota": "lots"}, Invalid),
+        ({"cpu-pin": "2"}, Exhausted),
+        ({"cpu-pin": "1-0"}, Invalid),
+        ({"cpu-pin": "a"}, Invalid),
+        ({"pids": "100"}, Invalid),
+        ({"processes": "10"}, Invalid),
+        ({"open-files": "10"}, Invalid),
+        ({"net-in": "10MB"}, Invalid),
+        ({"disk-read-bps": "-1"}, Invalid),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, str], error: type[Exception]) -> None:

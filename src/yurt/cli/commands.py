@@ -49,6 +49,20 @@ POLICY = (
     Option("ttl-action", "what happens then (default: stop)", value="WHAT", choices=("stop", "delete")),
     Option("protect", "refuse to delete it, even with --force"),
 )
+LIMITS = (
+    Option("cpu-shares", "weight against others when processors are short; 100 is usual", value="N"),
+    Option("cpu-quota", "processors' worth of time it gets at most, such as `1.5`", value="N"),
+    Option("cpu-pin", "processors of the host it may run on, such as `0-3,6`", value="LIST"),
+    Option("pids", "how many processes and threads it may have (containers: 4096 if not given)", value="N"),
+    Option("disk-read-iops", "read operations a second", value="N"),
+    Option("disk-write-iops", "write operations a second", value="N"),
+    Option("disk-read-bps", "bytes read a second, such as `50M` (of 1024)", value="SIZE"),
+    Option("disk-write-bps", "bytes written a second, such as `50M` (of 1024)", value="SIZE"),
+    Option("net-in", "bits a second towards it, such as `100M` (of 1000)", value="RATE"),
+    Option("net-out", "bits a second from it, such as `100M` (of 1000)", value="RATE"),
+    Option("processes", "processes of one user in it", value="N"),
+    Option("open-files", "open files of one program in it", value="N"),
+)
 STREAMS = (
     Option(
         "interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"
@@ -73,6 +87,7 @@ COMMANDS = (
         options=(
             *SHAPE,
             *POLICY,
+            *LIMITS,
             *STREAMS,
             Option("rm", "delete it when the command or shell ends"),
             Option("detach", "start it, print its name and return", short="d"),
@@ -93,6 +108,7 @@ COMMANDS = (
         options=(
             *SHAPE,
             *POLICY,
+            *LIMITS,
             Option("dry-run", "check everything and show the result, but make nothing"),
         ),
         positionals=(IMAGE,),

@@ -33,6 +33,27 @@ def pairs(value: object) -> str:
     return " ".join(f"{key}={text}" for key, text in value.items()) if isinstance(value, dict) else ""
 
 
+def limits(value: object) -> str:
+    """Limits as `yurt set` takes them; those that are not set are left out."""
+    from yurt.client.limits import LIMITS, limit_text
+
+    if not isinstance(value, dict):
+        return ""
+    given = ((key, value.get(field)) for key, (field, _) in LIMITS.items())
+    return " ".join(f"{key}={limit_text(key, each)}" for key, each in given if each is not None)
+
+
+def pending(value: object) -> str:
+    """Settings that wait for the next start, with what holds until then and why."""
+    if not isinstance(value, dict):
+        return ""
+    return "; ".join(
+        f"{key} ({each.get('now') or 'none'} until the next start: {each.get('why')})"
+        for key, each in value.items()
+        if isinstance(each, dict)
+    )
+
+
 def fields(instance: "dict[str, object]") -> "dict[str, object]":
     """What is shown of an instance, by title."""
     spec = instance.get("spec")
@@ -51,6 +72,8 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "cpus": spec.get("cpus"),
         "memory": size(spec.get("memory_bytes")),
         "disk": size(spec.get("disk_bytes")),
+        "limits": limits(spec.get("limits")),
+        "pending": pending(instance.get("pending")),
         "network": spec.get("network"),
         "accelerator": instance.get("accelerator"),
         "agent": "answers" if instance.get("agent") else "",

@@ -11,6 +11,7 @@ from yurt.cli.policy import policy_wish
 from yurt.cli.progress import finish, run_operation
 from yurt.cli.terminal import relay
 from yurt.client import requests
+from yurt.client.limits import LIMITS, limits_document
 from yurt.client.operations import as_document, ended
 from yurt.client.session import Session
 from yurt.errors import Busy, Invalid, NotFound, WrongState, YurtError
@@ -56,6 +57,7 @@ def make_spec(
         "network": arguments.text("network") or None,
         "accel": arguments.text("accel") or None,
         "policy": policy_wish(arguments),
+        "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),
         "ephemeral": removed,
         "attach": attended and bool(command),
         "stdin": stdin and main,

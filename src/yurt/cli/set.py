@@ -5,12 +5,13 @@ from yurt.cli.local import connect
 from yurt.cli.output import print_json, safe, write
 from yurt.cli.progress import finish
 from yurt.client import requests
+from yurt.client.limits import LIMITS
 from yurt.client.operations import as_document
 from yurt.errors import Invalid
 
 # what completion offers; the daemon has the table, and says so for a name that it does not know
 KEYS = (
-    *("cpus", "memory", "disk"),
+    *("cpus", "memory", "disk", *LIMITS),
     *("restart", "autostart", "autostart-order", "autostart-delay", "ttl", "ttl-action", "protect"),
 )
 

@@ -14,6 +14,7 @@ from yurt.client import operations, requests
 from yurt.client.calls import Calls, Progress
 from yurt.client.events import stream
 from yurt.client.instance import Instance
+from yurt.client.limits import limits_document
 from yurt.client.process import ExecResult, Process
 from yurt.client.transport import Transport
 from yurt.model.host import Check
@@ -39,7 +40,9 @@ def make_spec(image: str, command: Sequence[str], options: Mapping[str, object])
     """The wish behind `create` and `run`, without what was not given; `memory` and `disk` may be text such as `512M`."""
     spec: dict[str, object] = {"image": image, "command": list(command)}
     for key, value in options.items():
-        if key in ("memory", "disk") and value is not None:
+        if key == "limits" and isinstance(value, Mapping):
+            spec[key] = limits_document(value)
+        elif key in ("memory", "disk") and value is not None:
             spec[f"{key}_bytes"] = parse_size(value) if isinstance(value, str) else value
         elif value is not None:
             spec[key] = value
@@ -83,6 +86,7 @@ class Client:
         init: Literal["auto", "image", "command"] | None = None,
         network: Literal["user", "none"] | None = None,
         accel: Literal["auto", "kvm", "tcg"] | None = None,
+        limits: Mapping[str, object] | None = None,
         ephemeral: bool = False,
         start: bool = False,
         progress: Progress | None = None,
@@ -91,6 +95,7 @@ class Client:
 
         `command` becomes the guest's main process when `init` is `command` (or the image has no init). `memory` and
         `disk` are bytes or text such as `2G`. `ephemeral`: the daemon deletes it when it ends.
+        `limits`: by name, as in `{"pids": 200, "net_in": "100M"}`.
         """
         options: dict[str, object] = {
             "name": name,
@@ -105,6 +110,7 @@ class Client:
             "init": init,
             "network": network,
             "accel": accel,
+            "limits": limits,
             "ephemeral": ephemeral or None,
         }
         request = requests.create_instance(make_spec(image, command, options), start=start)
@@ -126,6 +132,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         network: Literal["user", "none"] | None = None,
         accel: Literal["auto", "kvm", "tcg"] | None = None,
+        limits: Mapping[str, object] | None = None,
         ephemeral: bool = False,
         progress: Progress | None = None,
     ) -> "Instance":
@@ -149,6 +156,7 @@ class Client:
             init="command" if command else None,
             network=network,
             accel=accel,
+            limits=limits,
             ephemeral=ephemeral,
             start=True,
             progress=progress,

@@ -267,10 +267,14 @@ class SupportsDetach(Protocol):
 
 
 class Adjusted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a change of settings did: `applied` took effect now, `pending` waits for a restart (setting -> why)."""
+    """What a change of settings did: `applied` took effect now, `pending` waits for a restart (setting -> why).
+
+    `notes`: remarks on settings that were applied.
+    """
 
     applied: tuple[str, ...] = ()
     pending: dict[str, str] = {}
+    notes: dict[str, str] = {}
 
 
 @runtime_checkable

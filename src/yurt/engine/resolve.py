@@ -1,5 +1,6 @@
 """Defaults in one pure step: a wish, an image and a host give a resolved spec."""
 
+from yurt.engine.limitcheck import check_limits
 from yurt.engine.policy import check_policy
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
@@ -19,6 +20,8 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
     kind = kind_of(spec)
     cpus, memory, disk = sizes(spec, facts)
     _check_sizes(kind, cpus, memory, disk, facts)
+    network = spec.network or NetworkMode.USER
+    check_limits(spec.limits, kind, cpus, network, facts)
     _check_texts(spec)
     policy = spec.policy.filled()
     check_policy(policy, ephemeral=spec.ephemeral)
@@ -40,7 +43,8 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
         systemd=image.config.systemd,
         stdin=spec.stdin,
         tty=spec.tty,
-        network=spec.network or NetworkMode.USER,
+        network=network,
+        limits=spec.limits,
         accel=spec.accel or AccelMode.AUTO,
         ephemeral=spec.ephemeral,
         attach=spec.attach,
@@ -70,10 +74,11 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
     """Hold a changed spec to the same rules as a new one. Raises Invalid, Exhausted, Unsupported."""
     _check_sizes(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, facts)
     check_policy(spec.policy, ephemeral=spec.ephemeral)
+    check_limits(spec.limits, spec.kind, spec.cpus, spec.network, facts)
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "publish", "rules", "limits", "volumes", "shares", "privileges", "profiles")
+UNREADY = ("nics", "publish", "rules", "volumes", "shares", "privileges", "profiles")
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:

@@ -18,7 +18,7 @@ The command line knows the names for completion from `cli/set.py`; a test holds 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -29,10 +29,11 @@ from yurt.engine.core import Core
 from yurt.engine.resolve import default_sizes
 from yurt.errors import Invalid
 from yurt.model.host import HostFacts
-from yurt.model.instance import Cpus, DiskBytes, Instance, Kind, MemoryBytes, ResolvedSpec
-from yurt.units import exact_size, parse_size
+from yurt.model.instance import Instance, Kind, ResolvedSpec
+from yurt.model.limits import Limits
+from yurt.units import exact_bit_rate, exact_size, parse_amount, parse_bit_rate, parse_size, parse_whole
 
-T = TypeVar("T")
+MOST_CPUS, LEAST_DISK, MOST_DISK = 256, 16 << 20, 64 << 40  # the bounds of InstanceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,48 +75,78 @@ class Setting:
     apply: Apply = through_driver
 
 
-def bounded(key: str, text: str, parse: Callable[[str], T], kind: Any) -> T:  # Any: an annotated type
-    """Parse a value and hold it to its type's bounds. Raises Invalid that names the setting."""
-    value = parse(text)
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"`{key}={text}` cannot be: {str(error)[:1].lower()}{str(error)[1:]}") from error
-    return value
-
-
-def whole(text: str) -> int:
-    """A whole number. Raises Invalid."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise Invalid(f"`{text}` is not a whole number")
-    return int(text)
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _cpus(spec: ResolvedSpec, text: str, facts: HostFacts) -> ResolvedSpec:
-    default = default_sizes(spec.kind, facts)[0]
-    return replace(spec, cpus=bounded("cpus", text, whole, Cpus) if text else default)
+    cpus = parse_whole(text) if text else default_sizes(spec.kind, facts)[0]
+    if not 1 <= cpus <= MOST_CPUS:
+        raise Invalid(f"`cpus={text}` cannot be", hint=f"from 1 to {MOST_CPUS}")
+    return replace(spec, cpus=cpus)
 
 
 def _memory(spec: ResolvedSpec, text: str, facts: HostFacts) -> ResolvedSpec:
-    default = default_sizes(spec.kind, facts)[1]
-    return replace(spec, memory_bytes=bounded("memory", text, parse_size, MemoryBytes) if text else default)
+    return replace(spec, memory_bytes=parse_size(text) if text else default_sizes(spec.kind, facts)[1])
 
 
 def _disk(spec: ResolvedSpec, text: str, facts: HostFacts) -> ResolvedSpec:
     if not text and spec.kind is not Kind.CONTAINER:
         raise Invalid(f"a {spec.kind} cannot be without a disk size", hint="write it as `disk=20G`")
-    return replace(spec, disk_bytes=bounded("disk", text, parse_size, DiskBytes) if text else 0)
+    size = parse_size(text) if text else 0
+    if text and not LEAST_DISK <= size <= MOST_DISK:
+        raise Invalid(
+            f"`disk={text}` cannot be", hint=f"from {exact_size(LEAST_DISK)} to {exact_size(MOST_DISK)}"
+        )
+    return replace(spec, disk_bytes=size)
+
+
+def _limit(
+    key: str, field: str, help: str, parse: Callable[[str], Any], show: Callable[[Any], str]
+) -> Setting:
+    """A row for one field of `Limits`. (`Any`: numbers and texts alike.)"""
+
+    def read(spec: ResolvedSpec) -> str:
+        value = getattr(spec.limits, field)
+        return "" if value is None else show(value)
+
+    def write(spec: ResolvedSpec, text: str, facts: HostFacts) -> ResolvedSpec:
+        fields = msgspec.to_builtins(spec.limits)
+        fields[field] = parse(text) if text else None
+        try:
+            return replace(spec, limits=msgspec.convert(fields, Limits))
+        except msgspec.ValidationError as error:
+            raise Invalid(
+                f"`{key}={text}` cannot be: {_lowered(str(error).partition(' - at')[0])}"
+            ) from error
+
+    return Setting(key, help, read, write)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _show_disk(spec: ResolvedSpec) -> str:
+    return exact_size(spec.disk_bytes) if spec.disk_bytes else ""
 
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("cpus", "virtual CPUs", lambda spec: str(spec.cpus), _cpus),
     Setting("memory", "memory", lambda spec: exact_size(spec.memory_bytes), _memory),
-    Setting(
-        "disk",
-        "size of its disk",
-        lambda spec: exact_size(spec.disk_bytes) if spec.disk_bytes else "",
-        _disk,
-    ),
+    Setting("disk", "size of its disk", _show_disk, _disk),
+    _limit("cpu-shares", "cpu_shares", "weight when processors are short", parse_whole, str),
+    _limit("cpu-quota", "cpu_quota", "processors' worth of time", parse_amount, _number),
+    _limit("cpu-pin", "cpu_pin", "host processors it may run on", str, str),
+    _limit("pids", "pids", "processes and threads in all", parse_whole, str),
+    _limit("disk-read-iops", "disk_read_iops", "reads a second", parse_whole, str),
+    _limit("disk-write-iops", "disk_write_iops", "writes a second", parse_whole, str),
+    _limit("disk-read-bps", "disk_read_bps", "bytes read a second", parse_size, exact_size),
+    _limit("disk-write-bps", "disk_write_bps", "bytes written a second", parse_size, exact_size),
+    _limit("net-in", "net_in_bps", "bits a second towards the guest", parse_bit_rate, exact_bit_rate),
+    _limit("net-out", "net_out_bps", "bits a second from the guest", parse_bit_rate, exact_bit_rate),
+    _limit("processes", "processes", "processes of one user in it", parse_whole, str),
+    _limit("open-files", "open_files", "open files of one program in it", parse_whole, str),
     Setting("restart", "when it is started again", *policyrows.RESTART, apply=at_once),
     Setting("autostart", "start it with the host", *policyrows.AUTOSTART, apply=at_once),
     Setting("autostart-order", "lower ones first", *policyrows.AUTOSTART_ORDER, apply=at_once),

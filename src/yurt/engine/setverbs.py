@@ -56,6 +56,7 @@ async def apply_change(core: Core, instance: Instance, change: Change, *, dry_ru
     """Bring a running guest from one spec to the other, each kind of setting in its own way."""
     applied: list[str] = []
     pending: dict[str, str] = {}
+    notes: dict[str, str] = {}
     ways: dict[Apply, list[str]] = {}
     for setting in SETTINGS:
         if setting.key in change.keys:
@@ -64,7 +65,8 @@ async def apply_change(core: Core, instance: Instance, change: Change, *, dry_ru
         done = await way(core, instance, Change(change.before, change.after, tuple(keys)), dry_run)
         applied += [key for key in done.applied if key in keys]
         pending |= {key: why for key, why in done.pending.items() if key in keys}
-    return Adjusted(applied=tuple(applied), pending=pending)
+        notes |= done.notes
+    return Adjusted(applied=tuple(applied), pending=pending, notes=notes)
 
 
 def outcome(
@@ -80,6 +82,7 @@ def outcome(
         when, why = "unchanged", ""
         if key in change.keys:
             when = "now" if key in adjusted.applied else "next-start"
+            why = adjusted.notes.get(key, "") if when == "now" else ""
             if runs and when == "next-start":
                 why = adjusted.pending.get(key) or "it cannot change while the guest runs"
                 pending[key] = PendingSetting(now=before, why=why)

@@ -10,30 +10,30 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from yurt.errors import Internal, NotFound, Unavailable, Unsupported
+from yurt.errors import Exhausted, Internal, Invalid, NotFound, Unavailable, Unsupported
 from yurt.host.cgroup_layout import blkio_bytes, io_bytes, keyed, number
 from yurt.host.cgroup_layout import detect_layout as detect_layout  # offered to others
+from yurt.host.cgroup_limits import Limits as Limits  # offered to others
+from yurt.host.cgroup_limits import Put, cpu_puts, io_puts, memory_puts, pids_puts, pin_puts
+from yurt.host.cgroup_tree import (
+    delegated,
+    enable_controllers,
+    groups_below,
+    inherit_cpuset,
+    put_text,
+    remove_groups,
+    text_of,
+)
 from yurt.model.host import CgroupLayout
+from yurt.units import format_size
 
-PERIOD_US = 100_000
-WANTED_V1 = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio", "name=systemd")
-WANTED_V2 = ("cpu", "memory", "pids", "io")
+WANTED_V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "freezer", "devices", "blkio", "name=systemd")
 REMOVE_PAUSES_S = (0.0005, 0.001, 0.002, 0.005, *(0.01,) * 100)
-DAEMON_LEAF = "yurt-daemon"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a group may use; `None` means no limit of its own. `cpus` counts processors (1.5 is fine)."""
-
-    cpus: float | None = None
-    memory_bytes: int | None = None
-    pids: int | None = None
 
 
 class GroupUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +46,6 @@ class GroupUsage(msgspec.Struct, frozen=True, kw_only=True):
     write_bytes: int = 0
     pids: int = 0
     oom_kills: int = 0
-
-
-def cpu_quota_us(cpus: float) -> int:
-    """Quota per period of 100 ms; never below the kernel's least of 1 ms."""
-    return max(1000, int(cpus * PERIOD_US))
 
 
 class Group:
@@ -67,7 +62,7 @@ class Group:
         wanted = (*WANTED_V1, "") if unified else WANTED_V1
         keys = ("",) if self.version == 2 else tuple(key for key in wanted if key in layout.mounts)
         self.bases = {key: Path(layout.mounts[key] + layout.own[key]) for key in keys}
-        if self.version == 2 and not _delegated(self.bases[""]):
+        if self.version == 2 and not delegated(self.bases[""]):
             self.bases = {
                 "": Path(layout.mounts[""])
             }  # not ours to arrange: go beside it, below the hierarchy's root
@@ -108,35 +103,92 @@ class Group:
             parent.mkdir(exist_ok=True)
             if self.version == 2:
                 enable_controllers(parent)
+            elif parent != base:
+                inherit_cpuset(parent)
         directory.mkdir(exist_ok=True)
+        inherit_cpuset(directory)
 
     def limit(self, limits: Limits) -> None:
-        """Set the limits of a group that exists; `None` leaves one as it is."""
-        two = self.version == 2
+        """Set the limits of a group that exists, all of them or up to the first that fails. Safe to repeat.
+
+        Raises Unsupported for what the host's controllers cannot give, Exhausted when a memory limit is below what is in
+        use and the kernel cannot take that back, Invalid for processors that are not there.
+        """
+        version = self.version
+        for put in cpu_puts(version, limits) + pids_puts(version, limits) + io_puts(version, limits):
+            self._apply(put)
+        if limits.pin is not None:
+            for put in pin_puts(version, limits, self._cpuset_above()):
+                self._pin(put, limits.pin)
         if limits.memory_bytes is not None:
-            size = str(limits.memory_bytes)
-            self._write("memory", "memory.max" if two else "memory.limit_in_bytes", size)
-            swap = ("memory.swap.max", "0") if two else ("memory.memsw.limit_in_bytes", size)
-            with contextlib.suppress(
-                Unsupported
-            ):  # no swap accounting: then nothing can be swapped past the limit
-                self._write("memory", *swap)
-        if limits.cpus is not None:
-            quota = cpu_quota_us(limits.cpus)
-            if two:
-                self._write("cpu", "cpu.max", f"{quota} {PERIOD_US}")
-            else:
-                self._write("cpu", "cpu.cfs_period_us", str(PERIOD_US))
-                self._write("cpu", "cpu.cfs_quota_us", str(quota))
-        if limits.pids is not None:
-            self._write("pids", "pids.max", str(limits.pids))
+            self._limit_memory(memory_puts(version, limits), limits.memory_bytes)
+
+    def _apply(self, put: Put) -> None:
+        try:
+            self._write(put.controller, put.name, put.value)
+        except Unsupported:  # such as no swap accounting: then nothing can be swapped past the limit
+            if not put.optional:
+                raise
+
+    def _cpuset_above(self) -> str:
+        above = self.directories.get("cpuset")
+        return text_of(above.parent / "cpuset.cpus") if above is not None else ""
+
+    def _pin(self, put: Put, pin: str) -> None:
+        try:
+            self._apply(put)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EACCES, errno.ENOSPC):
+                raise
+            there = self._cpuset_above() or self._text("cpuset", "cpuset.cpus.effective").strip()
+            raise Invalid(
+                f"this host has no processors `{pin}` to give", hint=f"it has {there}" if there else ""
+            ) from error
+
+    def _limit_memory(self, puts: list[Put], size: int) -> None:
+        """Raise or lower the memory limit. Version 2 would end processes to get below it: there we look first."""
+        if self.version == 2:
+            self._reclaim(size)
+        try:
+            for put in puts:
+                self._apply(put)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBUSY):
+                raise
+            try:
+                for put in reversed(puts):
+                    self._apply(put)
+            except OSError as again:
+                if again.errno not in (errno.EINVAL, errno.EBUSY):
+                    raise
+                self._refuse_memory(size)
+
+    def _reclaim(self, size: int) -> None:
+        if not size or number(self._text("", "memory.current")) <= size:
+            return
+        with contextlib.suppress(Unsupported):
+            self._write("memory", "memory.high", str(size))  # takes back what it can, ends nobody
+        try:
+            if number(self._text("", "memory.current")) > size:
+                self._refuse_memory(size)
+        finally:
+            with contextlib.suppress(Unsupported):
+                self._write("memory", "memory.high", "max")
+
+    def _refuse_memory(self, size: int) -> None:
+        name = "memory.current" if self.version == 2 else "memory.usage_in_bytes"
+        raise Exhausted(
+            f"it uses {format_size(number(self._text('memory', name)))} of memory, more than {format_size(size)}, "
+            "and cannot let go of it",
+            hint="stop programs in it first, or set the limit while it is stopped",
+        )
 
     def restrict_devices(self, allowed: tuple[str, ...]) -> None:
         """Deny all devices but those (`c 1:3 rwm`). Version 1 only; elsewhere it does nothing."""
         if directory := self.directories.get("devices"):
-            _put(directory / "devices.deny", "a")
+            put_text(directory / "devices.deny", "a")
             for rule in allowed:
-                _put(directory / "devices.allow", rule)
+                put_text(directory / "devices.allow", rule)
 
     def delegate(self, uid: int, gid: int) -> None:
         """Let a user make groups below this one: in name=systemd on version 1 (and the unified one), on version 2 in all.
@@ -155,7 +207,7 @@ class Group:
         """Move a process (all its threads) into the group. Raises NotFound when it is gone."""
         for directory in self.directories.values():
             try:
-                _put(directory / "cgroup.procs", str(pid))
+                put_text(directory / "cgroup.procs", str(pid))
             except ProcessLookupError as error:
                 raise NotFound(kind="process", name=pid) from error
 
@@ -163,7 +215,7 @@ class Group:
         """List the processes in the group and in groups below it; empty when it does not exist."""
         key = next((k for k in ("freezer", "pids", "memory", "") if k in self.bases), next(iter(self.bases)))
         found: set[int] = set()
-        for directory in _tree(self.directories[key]):
+        for directory in groups_below(self.directories[key]):
             with contextlib.suppress(OSError):
                 found.update(int(word) for word in (directory / "cgroup.procs").read_text().split())
         return sorted(found)
@@ -226,7 +278,7 @@ class Group:
             return
         if self.version == 2:
             with contextlib.suppress(FileNotFoundError):  # before Linux 5.14
-                _put(self.directories[""] / "cgroup.kill", "1")
+                put_text(self.directories[""] / "cgroup.kill", "1")
                 return
         with contextlib.suppress(Unsupported):
             self.freeze()
@@ -244,7 +296,7 @@ class Group:
         """
         for base, directory in zip(self.bases.values(), self.directories.values(), strict=True):
             for pause_s in REMOVE_PAUSES_S:
-                if _remove_tree(directory):
+                if remove_groups(directory):
                     break
                 time.sleep(pause_s)
             else:
@@ -274,75 +326,9 @@ class Group:
         try:
             if directory is None:
                 raise FileNotFoundError(name)
-            _put(directory / name, value)
+            put_text(directory / name, value)
         except (FileNotFoundError, PermissionError) as error:
             raise Unsupported(
                 f"this host's control groups cannot set `{name}`",
                 hint="run the daemon as root, or as a systemd service with `Delegate=yes`",
             ) from error
-
-
-def enable_controllers(directory: Path) -> None:
-    """Pass on cpu, memory, pids and io to the groups below a version 2 group, as far as it has them.
-
-    Where our own process stands in the way ("no internal processes"), it moves to a leaf of its own.
-    """
-    offered = (directory / "cgroup.controllers").read_text().split()
-    enabled = (directory / "cgroup.subtree_control").read_text().split()
-    wanted = [name for name in WANTED_V2 if name in offered and name not in enabled]
-    if not wanted:
-        return
-    words = " ".join("+" + name for name in wanted)
-    try:
-        _put(directory / "cgroup.subtree_control", words)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        leaf = directory / DAEMON_LEAF
-        leaf.mkdir(exist_ok=True)
-        _put(leaf / "cgroup.procs", str(os.getpid()))
-        try:
-            _put(directory / "cgroup.subtree_control", words)
-        except OSError as again:
-            raise Unsupported(
-                f"other processes share yurt's control group `{directory}`, so it cannot be divided",
-                hint="run the daemon as a systemd service with `Delegate=yes`",
-            ) from again
-
-
-def _delegated(directory: Path) -> bool:
-    """Whether systemd gave us this group to arrange (it marks such groups), or there is nothing above it."""
-    for name in ("trusted.delegate", "user.delegate"):
-        with contextlib.suppress(OSError):
-            if os.getxattr(directory, name) == b"1":
-                return True
-    return os.geteuid() != 0
-
-
-def _put(path: Path, value: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _tree(directory: Path) -> Iterator[Path]:
-    """The group and all below it, deepest first. Links cannot exist in a cgroup file system."""
-    with contextlib.suppress(OSError):
-        for entry in sorted(os.scandir(directory), key=lambda e: e.name):
-            if entry.is_dir(follow_symlinks=False):
-                yield from _tree(Path(entry.path))
-    yield directory
-
-
-def _remove_tree(directory: Path) -> bool:
-    gone = True
-    for group in _tree(directory):
-        try:
-            group.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            gone = False
-    return gone

@@ -36,7 +36,9 @@ def failed_at(error: ToolFailed, ruleset: str, whole_stderr: str) -> NftFailed:
     number = int(found[1]) if found else 0
     text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
     where = f"line {number}, `{text[:200]}`: {found[3]}" if found and text else error.message
-    result = NftFailed(f"nft refused the rule set: {where}", hint=error.hint, argv=error.argv, status=error.status)
+    result = NftFailed(
+        f"nft refused the rule set: {where}", hint=error.hint, argv=error.argv, status=error.status
+    )
     result.stderr, result.line, result.text = error.stderr, number, text
     return result
 
@@ -57,7 +59,9 @@ async def load(ruleset: str, *, dry_run: bool = False) -> None:
 async def tables() -> frozenset[tuple[str, str]]:
     """Family and name of every table in this network namespace, foreign ones included."""
     done = await proc.run(("nft", "--json", "list", "tables"), timeout_s=TIMEOUT_S)
-    found = msgspec.json.decode(done.stdout or b'{"nftables":[]}', type=dict[str, list[dict[str, dict[str, object]]]])
+    found = msgspec.json.decode(
+        done.stdout or b'{"nftables":[]}', type=dict[str, list[dict[str, dict[str, object]]]]
+    )
     rows = [row["table"] for row in found["nftables"] if "table" in row]
     return frozenset((str(row["family"]), str(row["name"])) for row in rows)
 

@@ -64,7 +64,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of what `set` did. `when`: `now`, `next-start` (with the reason, where the guest runs), or `unchanged`.
+    """One line of what `set` did. `when`: `now`, `next-start`, or `unchanged`.
+
+    `why`: the reason for waiting (where the guest runs), or a remark on what holds now.
 
     Values are text, as `set` takes them; empty means none (no limit).
     """

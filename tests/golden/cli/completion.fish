@@ -21,6 +21,18 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart-delay -d 'tim
 complete -c yurt -n '__fish_seen_subcommand_from run' -l ttl -d 'end it after this time, such as `30m`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l protect -d 'refuse to delete it, even with --force'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l cpu-shares -d 'weight against others when processors are short; 100 is usual' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l cpu-quota -d 'processors'\'' worth of time it gets at most, such as `1.5`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l cpu-pin -d 'processors of the host it may run on, such as `0-3,6`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l pids -d 'how many processes and threads it may have (containers: 4096 if not given)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l disk-read-iops -d 'read operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l disk-write-iops -d 'write operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l disk-read-bps -d 'bytes read a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l disk-write-bps -d 'bytes written a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l net-in -d 'bits a second towards it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l processes -d 'processes of one user in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l open-files -d 'open files of one program in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
 complete -c yurt -n '__fish_seen_subcommand_from run' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-tty -d 'give the program no terminal' -s T
@@ -53,6 +65,18 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart-delay -d '
 complete -c yurt -n '__fish_seen_subcommand_from create' -l ttl -d 'end it after this time, such as `30m`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l protect -d 'refuse to delete it, even with --force'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l cpu-shares -d 'weight against others when processors are short; 100 is usual' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l cpu-quota -d 'processors'\'' worth of time it gets at most, such as `1.5`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l cpu-pin -d 'processors of the host it may run on, such as `0-3,6`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l pids -d 'how many processes and threads it may have (containers: 4096 if not given)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l disk-read-iops -d 'read operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l disk-write-iops -d 'write operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l disk-read-bps -d 'bytes read a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l disk-write-bps -d 'bytes written a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l net-in -d 'bits a second towards it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l processes -d 'processes of one user in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l open-files -d 'open files of one program in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'

@@ -16,6 +16,7 @@ from yurt.model.instance import Init, ResolvedSpec
 
 AGENT_PATH = "/dev/.yurt/agent"
 DEFAULT_PIDS = 4096
+USUAL_SOFT_FILES = 1024
 AGENT_FDS = 2  # 3: the listening agent socket, 4: the boot config
 # Enough to install packages and run services as other users. Left out of the list that OCI engines commonly give:
 # MKNOD (useless in a user namespace). NET_RAW stays for ping: it reaches only the container's own network namespace.
@@ -123,12 +124,23 @@ def _process(spec: ResolvedSpec, facts: BundleFacts) -> dict[str, Any]:
         "env": [f"PATH={PATH}", "container=oci"],
         "cwd": "/",
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
-        "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": min(1024, facts.open_files), "hard": facts.open_files},
-            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
-        ],
+        "rlimits": _rlimits(spec, facts),
         "noNewPrivileges": False,  # su and sudo are part of a guest; they rise only inside the user namespace
     }
+
+
+def _rlimits(spec: ResolvedSpec, facts: BundleFacts) -> list[dict[str, Any]]:
+    """Every program of the guest inherits these from its first one."""
+
+    def limit(kind: str, soft: int, hard: int) -> dict[str, Any]:
+        return {"type": f"RLIMIT_{kind}", "soft": soft, "hard": hard}
+
+    files, processes = spec.limits.open_files, spec.limits.processes
+    return [
+        limit("NOFILE", files or min(USUAL_SOFT_FILES, facts.open_files), files or facts.open_files),
+        limit("CORE", 0, 0),
+        *([limit("NPROC", processes, processes)] if processes else []),
+    ]
 
 
 def _mounts(systemd: bool, hybrid: bool, agent: str) -> list[dict[str, Any]]:

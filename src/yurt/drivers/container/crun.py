@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from yurt.drivers.base import (
+    Adjusted,
     Attachments,
     Capabilities,
     DriverEvent,
@@ -27,16 +28,18 @@ from yurt.drivers.base import (
     read_launched,
     write_launched,
 )
-from yurt.drivers.container.bundle import DEFAULT_PIDS, DEVICE_RULES, boots_systemd
+from yurt.drivers.container.adjust import Adjustment, first_limits, has_rates, limit_rates
+from yurt.drivers.container.bundle import DEVICE_RULES, boots_systemd
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
 from yurt.host import layout, proc
-from yurt.host.cgroup import Group, Limits
+from yurt.host.cgroup import Group
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.pidfd import exit_status
+from yurt.host.rlimits import check_open_files
 from yurt.model.host import HostFacts
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 
@@ -90,6 +93,7 @@ class CrunDriver:
             raise Unsupported(f"driver `{self.name}` does not run the kind `{spec.kind}`")
         if spec.init is Init.IMAGE and not spec.init_path:
             raise Invalid(f"image `{spec.image}` has no init to boot", hint="name a command to run")
+        check_open_files(spec.limits.open_files)
 
     async def start(self, instance: Instance, attachments: Attachments) -> Launched:
         """Start the container and return once its PID 1 has its configuration.
@@ -116,13 +120,15 @@ class CrunDriver:
         remember_layout(run_dir, self.facts.cgroups)
         group = self._group(run_dir, unified=boots_systemd(instance.spec))
         _make_group(group, instance.spec, base)
-        await prepare_data(attachments.rootfs)
+        await prepare_data(attachments.rootfs, run_dir)
         config_read, config_write = os.pipe2(os.O_CLOEXEC)
         try:
             async with self._namespaces.open(base, count, attachments.uid, attachments.gid) as userns:
                 argv, pid, started = await launch(
                     instance, attachments, self.facts, group, userns, config_read
                 )
+            if has_rates(instance.spec):
+                await asyncio.to_thread(limit_rates, group, instance.spec, attachments.rootfs)
             launched = Launched(
                 driver=self.name,
                 pid=pid,
@@ -257,7 +263,7 @@ class CrunDriver:
         if found is None or found[1] is None:
             yield DriverEvent(type="exited")
             return
-        launched, process = found[0], found[1]
+        process = found[1]
         pidfd = os.pidfd_open(process.pid)
         reader: asyncio.Queue[DriverEvent | None] = asyncio.Queue()
         self._readers[run_dir.name] = reader
@@ -275,18 +281,20 @@ class CrunDriver:
             os.close(pidfd)
             process.close()
         killed = run_dir.name in self._ended
-        if status == -signal.SIGKILL and not killed and self._ran_out_of_memory(run_dir):
-            size = launched.spec.memory_bytes >> 20 if launched.spec else 0
+        if status == -signal.SIGKILL and not killed and (limit := self._ran_out_of_memory(run_dir)):
+            size = limit >> 20
             hint = "give it more with `--memory`"
             yield DriverEvent(
                 type="failed", reason=f"it needed more than its {size} MiB of memory", hint=hint
             )
         yield ending(status, killed=killed)
 
-    def _ran_out_of_memory(self, run_dir: Path) -> bool:
+    def _ran_out_of_memory(self, run_dir: Path) -> int:
+        """The memory limit that ended one of its processes; 0 when none did."""
         with contextlib.suppress(NotFound):
-            return self._group(run_dir).usage().oom_kills > 0
-        return False
+            counted = self._group(run_dir).usage()
+            return counted.memory_limit_bytes if counted.oom_kills else 0
+        return 0
 
     async def detach(self) -> None:
         """Let go of everything that is held for running guests, which run on; helpers killed before are reaped."""
@@ -303,10 +311,19 @@ class CrunDriver:
         self._living(run_dir)[1].close()
         return await AgentClient.connect(run_dir / layout.AGENT_SOCKET)
 
-    async def usage(self, run_dir: Path) -> Usage:
-        """The counters of its control group. Raises NotFound when it does not run."""
+    async def adjust(
+        self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec, *, dry_run: bool = False
+    ) -> Adjusted:
+        """Change limits and grow the disk while it runs. Safe to repeat. Raises NotFound when it does not run."""
         launched, process = self._living(run_dir)
         process.close()
+        assert launched.attachments is not None and launched.attachments.rootfs is not None
+        rootfs, group = launched.attachments.rootfs, self._group(run_dir)
+        return await Adjustment(group, rootfs, run_dir, before, after, dry_run=dry_run).run()
+
+    async def usage(self, run_dir: Path) -> Usage:
+        """The counters of its control group. Raises NotFound when it does not run."""
+        self._living(run_dir)[1].close()
         counted = await asyncio.to_thread(self._group(run_dir).usage)
         return Usage(
             name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
@@ -314,7 +331,7 @@ class CrunDriver:
             at=time.monotonic(),
             cpu_s=counted.cpu_s,
             memory_bytes=counted.memory_bytes,
-            memory_limit_bytes=launched.spec.memory_bytes if launched.spec else 0,
+            memory_limit_bytes=counted.memory_limit_bytes,
             read_bytes=counted.read_bytes,
             write_bytes=counted.write_bytes,
             pids=counted.pids,
@@ -341,7 +358,7 @@ def ending(status: int | None, *, killed: bool) -> DriverEvent:
 
 
 def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
-    group.create(Limits(cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=DEFAULT_PIDS))
+    group.create(first_limits(spec))
     group.restrict_devices(DEVICE_RULES)
     if spec.init is Init.IMAGE:
         group.delegate(base, base)

@@ -6,6 +6,7 @@ is copied and its owners are changed, once per instance. All mounts are made in 
 namespace (host/mounts.py).
 """
 
+import asyncio
 import logging
 import os
 import shutil
@@ -14,8 +15,10 @@ import struct
 from pathlib import Path
 
 from yurt.drivers.base import RootfsAttachment
-from yurt.errors import Unsupported
+from yurt.errors import Exhausted, Unsupported
 from yurt.host import files, mounts, proc
+from yurt.host.blockdev import ext4_bytes
+from yurt.units import format_size
 
 log = logging.getLogger("yurt.rootfs")
 COPY_TIMEOUT_S = 3600.0
@@ -27,14 +30,17 @@ MOUNT_POINTS = (
     "net",
 )  # in the run directory; empty outside private namespaces
 DISK_IMAGE = "disk.ext4"  # inside RootfsAttachment.data, when its size is limited
+LAYERS = ("upper", "work", "copy")  # what `mount_root` makes where the layer lies
+EXT4_BLOCK = 4096  # its size is a whole number of blocks
 CAPABILITY = "security.capability"
 VFS_CAP_REVISION_3 = 0x03000000
 
 
-async def prepare_data(rootfs: RootfsAttachment) -> None:
+async def prepare_data(rootfs: RootfsAttachment, run_dir: Path) -> None:
     """Make what the instance's layer lies on: a directory, or a file that holds a file system of the wanted size.
 
-    A file that is smaller than wanted grows with its file system. Safe to repeat. Raises ToolFailed.
+    A file that is smaller than wanted grows with its file system. A layer that lay in the directory until now moves
+    onto the fresh file system. Safe to repeat. Raises ToolFailed; Exhausted when that layer does not fit.
     """
     rootfs.data.mkdir(mode=0o700, exist_ok=True)
     if not rootfs.size_bytes:
@@ -44,10 +50,44 @@ async def prepare_data(rootfs: RootfsAttachment) -> None:
         with files.temporary_sibling(image) as fresh:
             files.make_sparse(fresh, rootfs.size_bytes)
             await proc.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(fresh)], timeout_s=600)
-    elif image.stat().st_size < rootfs.size_bytes:
-        os.truncate(image, rootfs.size_bytes)
+            await _copy_layer(rootfs, fresh, run_dir)
+        await asyncio.to_thread(_remove_layer, rootfs.data)
+    elif ext4_bytes(image) < rootfs.size_bytes // EXT4_BLOCK * EXT4_BLOCK:  # the file may have grown already
+        if image.stat().st_size < rootfs.size_bytes:
+            os.truncate(image, rootfs.size_bytes)
         await proc.run(["e2fsck", "-f", "-p", str(image)], timeout_s=COPY_TIMEOUT_S, check=False)
         await proc.run(["resize2fs", str(image)], timeout_s=COPY_TIMEOUT_S)
+
+
+async def _copy_layer(rootfs: RootfsAttachment, image: Path, run_dir: Path) -> None:
+    """Copy a container's layer from a directory onto a file system in a file, for one that gets a disk only now."""
+    layers = [rootfs.data / name for name in LAYERS if (rootfs.data / name).is_dir()]
+    if not layers:
+        return
+    place = _place(run_dir, "data")
+
+    def start() -> proc.Process:
+        mounts.mount_loop(image, place, "ext4")
+        return proc.spawn(("cp", "-a", "--", *map(str, layers), str(place)))
+
+    process = await asyncio.to_thread(mounts.run_in_private_mounts, start)
+    try:
+        async with asyncio.timeout(COPY_TIMEOUT_S):
+            status = await process.wait()
+    finally:
+        await process.end(grace_s=0)
+        process.close()
+    if status != 0:
+        raise Exhausted(
+            f"the container's files do not fit on a disk of {format_size(rootfs.size_bytes)}",
+            hint="give it a larger one with `yurt set NAME disk=SIZE`",
+        )
+
+
+def _remove_layer(data: Path) -> None:
+    """Remove a layer that is on the disk by now; also what a crash left of that."""
+    for name in LAYERS:
+        files.remove_tree(data / name)
 
 
 def mount_root(rootfs: RootfsAttachment, run_dir: Path, userns: int, base: int) -> Path:

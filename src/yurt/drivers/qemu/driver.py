@@ -18,6 +18,7 @@ from yurt.drivers.qemu.machine import Machine
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
 from yurt.host.proc import process_start
+from yurt.host.rlimits import check_open_files
 from yurt.host.usage import process_usage
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
 PROGRAMS = ("qemu-system-x86_64", "setpriv")
+
+UNREADY_LIMITS = ("disk_read_bps", "disk_write_bps", "disk_read_iops", "disk_write_iops")
 
 
 class QemuDriver:
@@ -61,6 +64,9 @@ class QemuDriver:
         if spec.memory_bytes < capabilities.min_memory_bytes:
             least = capabilities.min_memory_bytes >> 20
             raise Invalid(f"a {spec.kind} needs at least {least}M of memory", hint=f"use `--memory {least}M`")
+        if any(getattr(spec.limits, name) for name in UNREADY_LIMITS):
+            raise Unsupported("disk rates of machines cannot be limited yet")
+        check_open_files(spec.limits.open_files)
         if spec.disk_bytes <= 0:
             raise Invalid(f"a {spec.kind} needs a disk size", hint="use `--disk 4G`")
 

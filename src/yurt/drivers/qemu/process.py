@@ -16,16 +16,18 @@ from msgspec.structs import replace
 from yurt.drivers.base import Attachments, Launched, read_launched, write_launched
 from yurt.drivers.log import MachineLog
 from yurt.drivers.qemu import argv as command
+from yurt.drivers.qemu import limits
 from yurt.drivers.qemu.accel import kvm_groups
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
-from yurt.errors import Invalid, ToolFailed, Unavailable
+from yurt.drivers.qemu.limits import asked_limits, rlimit_words
+from yurt.errors import Invalid, ToolFailed, Unavailable, Unsupported
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.model.host import CgroupLayout, HostFacts
-from yurt.model.instance import Instance
+from yurt.model.instance import Instance, ResolvedSpec
 
 SOCKETS = (layout.QMP_SOCKET, layout.AGENT_SOCKET, layout.CONSOLE_SOCKET)
 HINTS = (
@@ -115,14 +117,17 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
         with descriptors(attachments) as inherited:
             machine = machine_spec(qemu, instance, attachments, facts, inherited)
             argv = command.machine_argv(machine)
-            words = confined(
-                argv,
-                attachments.uid,
-                attachments.gid,
-                setpriv,
-                root=os.geteuid() == 0,
-                groups=(kvm_groups() or ()) if machine.accelerator == "kvm" else (),
-            )
+            words = [
+                *rlimit_words(instance.spec),
+                *confined(
+                    argv,
+                    attachments.uid,
+                    attachments.gid,
+                    setpriv,
+                    root=os.geteuid() == 0,
+                    groups=(kvm_groups() or ()) if machine.accelerator == "kvm" else (),
+                ),
+            ]
             launched = Launched(
                 driver=driver,
                 pid=0,
@@ -140,7 +145,7 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
                 write_launched(attachments.run_dir, launched)
 
             remember_layout(attachments.run_dir, facts.cgroups)
-            join = make_group(facts.cgroups, attachments.cgroup)
+            join = make_group(facts.cgroups, attachments.cgroup, instance.spec, machine.accelerator)
             process = spawn_recorded(
                 words, record, output=log.descriptor, pass_fds=inherited.all(), join=join
             )
@@ -181,12 +186,17 @@ def group_name(run_dir: Path) -> str:
     return recorded or f"yurt/{run_dir.name}"
 
 
-def make_group(cgroups: CgroupLayout, name: str) -> tuple[Path, ...]:
-    """Make QEMU's own control group, for counting (its vCPUs and RAM are limits enough); returns the files to join by."""
+def make_group(cgroups: CgroupLayout, name: str, spec: ResolvedSpec, accelerator: str) -> tuple[Path, ...]:
+    """Make QEMU's own control group with its limits; returns the files to join by.
+
+    Raises Unsupported for limits that only a control group can hold, where there is none.
+    """
     if not name or os.geteuid() != 0:
+        if asked_limits(spec) != Limits():
+            raise Unsupported("limits need control groups of our own", hint="run the daemon as root")
         return ()
     group = Group(cgroups, name)
-    group.create(Limits())
+    limits.make_group(group, spec, accelerator)
     return group.join_files
 
 

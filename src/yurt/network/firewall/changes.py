@@ -127,7 +127,10 @@ def _grouped(table: str, elements: Iterable[Element]) -> list[str]:
 def _remove(table: str, element: Element) -> list[str]:
     family, name, key, value = element
     place = f"element {family} {table} {name}"
-    return [f"add {place} {{ {key} : {value} }}" if value else f"add {place} {{ {key} }}", f"delete {place} {{ {key} }}"]
+    return [
+        f"add {place} {{ {key} : {value} }}" if value else f"add {place} {{ {key} }}",
+        f"delete {place} {{ {key} }}",
+    ]
 
 
 def _of_network(network: NetworkRules) -> Iterator[Element]:
