@@ -5,12 +5,15 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from yurt.drivers.qemu import argv
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
+from yurt.drivers.qemu.room import Room, room_for
 from yurt.errors import Invalid
 from yurt.model.image import DiskFormat
-from yurt.model.instance import MIB, Kind, NetworkMode
+from yurt.model.instance import GIB, MIB, Kind, NetworkMode
+from yurt.model.limits import Limits
 from yurt.model.names import InstanceId
 
 GOLDEN = Path(__file__).parent / "qemu"
@@ -51,7 +54,19 @@ def without_base(kind: Kind) -> MachineSpec:
     )
 
 
+def with_room(kind: Kind) -> MachineSpec:
+    """As it is started on a host with 8 CPUs and 16 GiB, with limits of its disks' rates."""
+    return replace(
+        machine(kind, "kvm", NetworkMode.NONE),
+        room=room_for(kind, 2, 512 * MIB, 8, 16 * GIB),
+        virtio_disk=True,
+        limits=Limits(disk_read_iops=200, disk_write_bps=10 * MIB),
+    )
+
+
 CASES = {
+    "microvm-room-limits": with_room(Kind.MICROVM),
+    "vm-room-limits": with_room(Kind.VM),
     "microvm-tcg-user": machine(Kind.MICROVM, "tcg"),
     "microvm-kvm-user": machine(Kind.MICROVM, "kvm"),
     "microvm-tcg-none": machine(Kind.MICROVM, "tcg", NetworkMode.NONE),
@@ -96,3 +111,18 @@ def test_an_extra_kernel_word_is_one_word(word: str) -> None:
 def test_only_the_descriptors_that_are_there_are_inherited() -> None:
     assert MICRO.all() == (10, 11, 12, 13, 14, 15, 16)
     assert FULL.all() == (10, 11, 12, 13, 14)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "host_cpus", "most"), [(1, 1, 4), (1, 2, 4), (6, 2, 6), (2, 16, 16), (2, 128, 32), (64, 128, 64)]
+)
+def test_a_vm_has_room_for_as_many_vcpus_as_the_host_has(cpus: int, host_cpus: int, most: int) -> None:
+    assert room_for(Kind.VM, cpus, GIB, host_cpus, 64 * GIB).cpus == most
+
+
+def test_a_vms_memory_can_grow_by_what_the_host_has_and_a_microvms_not_at_all() -> None:
+    assert room_for(Kind.VM, 1, GIB, 1, 16 * GIB + 5).memory_bytes == 17 * GIB
+    assert room_for(Kind.VM, 1, GIB, 1, 500 * MIB).memory_bytes == 2 * GIB
+    assert room_for(Kind.MICROVM, 3, GIB + 1, 8, 16 * GIB) == Room(
+        cpus=3, memory_bytes=GIB + 2 * MIB, balloon=True
+    )

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 
 class DiskAttachment(msgspec.Struct, frozen=True, kw_only=True):
-    """The root disk: an overlay of its own over a shared, read-only base."""
+    """The root disk: an overlay of its own over a shared, read-only base.
+
+    `virtio`: what is on it can boot from a virtio disk, which also grows while a VM runs (a SATA disk does not).
+    """
 
     path: Path
     format: DiskFormat
     base: Path | None = None
     base_format: DiskFormat = DiskFormat.RAW
+    virtio: bool = False
 
 
 class KernelAttachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +296,25 @@ class SupportsAdjust(Protocol):
         be, as far as it can be known. Raises Unsupported, with nothing changed, for what this kind cannot do even
         after a restart. Network rates are not the driver's (engine/settable.py).
         """
+
+
+class GuestMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """A running guest's memory: `total_bytes`, of which it has `given_bytes` now; its balloon (if any) holds the rest."""
+
+    total_bytes: int
+    given_bytes: int
+    balloon: bool
+
+
+@runtime_checkable
+class SupportsBalloon(Protocol):
+    """A driver that can take memory back from a running guest for a while, with the guest's help."""
+
+    async def memory(self, run_dir: Path) -> GuestMemory:
+        """How much it has. Raises NotFound when it does not run."""
+
+    async def set_balloon(self, run_dir: Path, given_bytes: int) -> int:
+        """Let it have this much; returns how much it really has after some seconds. Safe to repeat."""
 
 
 @runtime_checkable

@@ -115,7 +115,11 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
         )
     await grow_disk(core, instance)
     disk = DiskAttachment(
-        path=state_dir / names.DISK, format=DiskFormat.QCOW2, base=base, base_format=base_format(spec.kind)
+        path=state_dir / names.DISK,
+        format=DiskFormat.QCOW2,
+        base=base,
+        base_format=base_format(spec.kind),
+        virtio=True,  # every disk that yurt makes carries the driver in its initrd
     )
     kernel = None
     if spec.kind is Kind.MICROVM:

@@ -25,7 +25,8 @@ ROOT_START = ESP_START + ESP_BYTES
 TAIL_BYTES = MIB  # behind the root partition, for the second partition table
 BOOT_CODE = Path("/usr/lib/syslinux/mbr/gptmbr.bin")
 BOOT_CODE_BYTES = 440
-KERNEL_WORDS = ("console=tty0", "console=ttyS0,115200", "quiet")
+# no bounce buffers: every device of a VM reaches all of its memory, and room for more memory would cost it 64 MiB
+KERNEL_WORDS = ("console=tty0", "console=ttyS0,115200", "quiet", "swiotlb=noforce")
 _MOMENT = "1700000000"
 
 

@@ -9,9 +9,12 @@ from pathlib import PurePosixPath
 from yurt.errors import Unsupported
 
 # what a guest needs before its root is mounted, and before its own udev (if any) runs
-MICRO = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "pvpanic_pci")
+MICRO = (
+    *("virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "pvpanic_pci"),
+    "virtio_balloon",
+)
 FULL = (
-    *("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio_rng"),
+    *("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio_rng", "virtio_balloon"),
     *("ahci", "sd_mod", "crc32c_generic", "ext4", "e1000e", "pvpanic_pci"),
 )
 FLAVOURS: Mapping[str, tuple[str, ...]] = {"micro": MICRO, "full": FULL}

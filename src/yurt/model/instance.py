@@ -207,3 +207,4 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     write_bytes: int
     pids: int
+    balloon_bytes: int = 0  # of its memory, what the host has taken back for now

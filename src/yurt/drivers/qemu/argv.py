@@ -9,13 +9,15 @@ import json
 
 import msgspec
 
+from yurt.drivers.qemu.room import Room, balloon_args, port_args, whole_pages
+from yurt.drivers.qemu.throttle import group_options, limit_node, limit_options
 from yurt.errors import Invalid
 from yurt.model.image import DiskFormat
 from yurt.model.instance import Kind, NetworkMode
+from yurt.model.limits import Limits
 from yurt.model.names import InstanceId
 
 AGENT_PORT = "org.yurt.agent.0"
-PAGE = 2 << 20  # RAM is a whole number of these, so that huge pages fit
 TRANSLATION_CACHE_MIB = 256  # smaller ones slow a boot by up to 74 %, larger ones gain nothing
 BASE_SET, DISK_SET = 1, 2  # numbers of the descriptor sets
 
@@ -51,6 +53,9 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     disk_format: DiskFormat = DiskFormat.QCOW2
     base_format: DiskFormat = DiskFormat.RAW
     kernel_words: tuple[str, ...] = ()
+    room: Room | None = None  # none: it cannot grow while it runs
+    virtio_disk: bool = False  # a VM's root disk is a virtio disk instead of a SATA disk
+    limits: Limits = Limits()
 
 
 def machine_argv(machine: MachineSpec) -> list[str]:
@@ -62,8 +67,8 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *confinement_args(),
         *(micro_machine_args() if micro else full_machine_args()),
         *accelerator_args(machine.accelerator),
-        *processor_args(machine.accelerator, machine.cpus),
-        *memory_args(machine.memory_bytes),
+        *processor_args(machine.accelerator, machine.cpus, machine.room),
+        *memory_args(machine.memory_bytes, machine.room),
         *monitor_args(machine.descriptors.qmp),
         *console_args(machine.descriptors.console),
         *(kernel_args(machine) if micro else firmware_args()),
@@ -73,6 +78,11 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *network_args(machine.network, machine.id, micro),
         *panic_args(),
         *([] if micro else display_args()),
+        *(
+            []
+            if machine.room is None
+            else [*balloon_args(machine.room, micro), *port_args(machine.room.ports)]
+        ),
     ]
 
 
@@ -127,20 +137,24 @@ def accelerator_args(accelerator: str) -> list[str]:
     return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"]
 
 
-def processor_args(accelerator: str, cpus: int) -> list[str]:
-    """The vCPUs.
+def processor_args(accelerator: str, cpus: int, room: Room | None = None) -> list[str]:
+    """The vCPUs, and how many there may be.
 
     Under TCG an AMD model without AVX, the fastest to emulate, raised to the x86-64-v2 level that newer
     distributions are built for.
     """
     model = "host" if accelerator == "kvm" else "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
-    return ["-cpu", model, "-smp", str(cpus)]
+    grows = room is not None and room.cpus > cpus
+    return ["-cpu", model, "-smp", f"cpus={cpus},maxcpus={room.cpus}" if room and grows else str(cpus)]
 
 
-def memory_args(memory_bytes: int) -> list[str]:
-    """RAM as a backend named `ram0`, rounded up to whole huge pages."""
-    size = -(-memory_bytes // PAGE) * PAGE
-    return ["-m", f"{size}B", *json_option("-object", qom_type="memory-backend-ram", id="ram0", size=size)]
+def memory_args(memory_bytes: int, room: Room | None = None) -> list[str]:
+    """RAM as a backend named `ram0`, rounded up to whole huge pages, and how much there may be."""
+    size = whole_pages(memory_bytes)
+    backend = json_option("-object", qom_type="memory-backend-ram", id="ram0", size=size)
+    if room is None or not room.slots:
+        return ["-m", f"{size}B", *backend]
+    return ["-m", f"size={size}B,slots={room.slots},maxmem={room.memory_bytes}B", *backend]
 
 
 def socket_chardev_args(name: str, descriptor: int) -> list[str]:
@@ -235,12 +249,19 @@ def disk_args(machine: MachineSpec) -> list[str]:
     args += file_node("root-file", DISK_SET, read_only=False)
     saving = {"discard": "unmap", "detect_zeroes": "unmap"}
     args += format_node("root", machine.disk_format, "base" if based else None, **saving)
+    args += json_option("-object", **group_options(machine.limits))
+    args += json_option("-blockdev", **limit_options("root"))
+    return [*args, *root_device_args(machine)]
+
+
+def root_device_args(machine: MachineSpec) -> list[str]:
+    """The root disk as the guest sees it: SATA only for a VM whose disk may come from anywhere."""
+    disk = {"id": "disk0", "drive": limit_node("root")}
     if machine.kind is Kind.MICROVM:
-        return [*args, *json_option("-device", driver="virtio-blk-device", id="disk0", drive="root")]
-    return [
-        *args,
-        *json_option("-device", driver="ide-hd", id="disk0", bus="ide.0", drive="root", bootindex=0),
-    ]
+        return json_option("-device", driver="virtio-blk-device", **disk)
+    if machine.virtio_disk:
+        return json_option("-device", driver="virtio-blk-pci", **disk, bootindex=0)
+    return json_option("-device", driver="ide-hd", **disk, bus="ide.0", bootindex=0)
 
 
 def random_args(micro: bool) -> list[str]:

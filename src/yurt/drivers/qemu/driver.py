@@ -11,12 +11,27 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yurt.drivers.base import Attachments, Capabilities, DriverEvent, Launched, Observed, read_launched
+from yurt.drivers.base import (
+    Adjusted,
+    Attachments,
+    Capabilities,
+    DriverEvent,
+    GuestMemory,
+    Launched,
+    Observed,
+    read_launched,
+)
+from yurt.drivers.qemu import adjust, balloon
 from yurt.drivers.qemu import process as qemu
+from yurt.drivers.qemu.adjust import Change
 from yurt.drivers.qemu.console import SocketConsole
+from yurt.drivers.qemu.limits import adjust_around, merged
 from yurt.drivers.qemu.machine import Machine
+from yurt.drivers.qemu.monitor import Monitor
+from yurt.drivers.qemu.room import Room, room_for
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
+from yurt.host.cgroup import Group
 from yurt.host.proc import process_start
 from yurt.host.rlimits import check_open_files
 from yurt.host.usage import process_usage
@@ -27,8 +42,6 @@ if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
 PROGRAMS = ("qemu-system-x86_64", "setpriv")
-
-UNREADY_LIMITS = ("disk_read_bps", "disk_write_bps", "disk_read_iops", "disk_write_iops")
 
 
 class QemuDriver:
@@ -42,6 +55,7 @@ class QemuDriver:
         self.facts = facts
         self._machines: dict[Path, Machine] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
+        self._changes: dict[Path, asyncio.Lock] = {}  # one change of a machine's devices at a time
 
     def capabilities(self, facts: HostFacts) -> Capabilities:
         """Say what this driver can do here. Pure."""
@@ -64,8 +78,6 @@ class QemuDriver:
         if spec.memory_bytes < capabilities.min_memory_bytes:
             least = capabilities.min_memory_bytes >> 20
             raise Invalid(f"a {spec.kind} needs at least {least}M of memory", hint=f"use `--memory {least}M`")
-        if any(getattr(spec.limits, name) for name in UNREADY_LIMITS):
-            raise Unsupported("disk rates of machines cannot be limited yet")
         check_open_files(spec.limits.open_files)
         if spec.disk_bytes <= 0:
             raise Invalid(f"a {spec.kind} needs a disk size", hint="use `--disk 4G`")
@@ -148,6 +160,7 @@ class QemuDriver:
                 await machine.detach()
             await asyncio.to_thread(qemu.clear, run_dir, self.facts.cgroups, qemu.group_name(run_dir))
         self._locks.pop(run_dir, None)
+        self._changes.pop(run_dir, None)
 
     async def events(self, run_dir: Path) -> AsyncIterator[DriverEvent]:
         """Yield what happens to the guest until, and including, `exited`. One reader at a time."""
@@ -175,19 +188,50 @@ class QemuDriver:
         """Counters of the QEMU process; disk bytes are the guest's own. Raises NotFound when it does not run."""
         machine = await self._get(run_dir)
         cpu_s, memory_bytes = await asyncio.to_thread(process_usage, machine.process.pid)
-        read, written = await (await machine.qmp()).disk_bytes()
-        spec = machine.launched.spec
+        monitor = await machine.qmp()
+        read, written = await monitor.disk_bytes()
+        memory = await balloon.get_memory(monitor)
         return Usage(
             name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
             kind=self.kind,
             at=time.monotonic(),
             cpu_s=cpu_s,
             memory_bytes=memory_bytes,
-            memory_limit_bytes=spec.memory_bytes if spec else 0,
+            memory_limit_bytes=memory.total_bytes,
+            balloon_bytes=memory.total_bytes - memory.given_bytes,
             read_bytes=read,
             write_bytes=written,
             pids=1,
         )
+
+    async def adjust(
+        self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec, *, dry_run: bool = False
+    ) -> Adjusted:
+        """Change sizes and disk rates of a running machine; see SupportsAdjust. Raises NotFound when it does not run."""
+        machine = await self._get(run_dir)
+        launched, group = machine.launched, Group(self.facts.cgroups, qemu.group_name(run_dir))
+        disk = launched.attachments.disk if launched.attachments else None
+        change = Change(
+            before=before,
+            after=after,
+            room=self._room(launched.spec or before),
+            virtio_disk=disk is not None and disk.virtio,
+            dry_run=dry_run,
+        )
+        async with self._changing(run_dir) as monitor:
+            around = await adjust_around(
+                group, machine.process.pid, before, after, launched.accelerator, dry_run=dry_run
+            )
+            return merged((around, await adjust.adjust(monitor, change)))
+
+    async def memory(self, run_dir: Path) -> GuestMemory:
+        """How much memory a running machine has. Raises NotFound when it does not run."""
+        return await balloon.get_memory(await (await self._get(run_dir)).qmp())
+
+    async def set_balloon(self, run_dir: Path, given_bytes: int) -> int:
+        """Let the guest have this much of its memory; returns how much it has afterwards. Raises NotFound, ToolFailed."""
+        async with self._changing(run_dir) as monitor:
+            return await balloon.set_balloon(monitor, given_bytes)
 
     async def detach(self) -> None:
         """Let go of every machine without touching it, as a daemon does that is about to end."""
@@ -195,6 +239,19 @@ class QemuDriver:
             async with self._lock(run_dir):
                 if machine := self._machines.pop(run_dir, None):
                     await machine.detach()
+
+    def _room(self, started: ResolvedSpec) -> Room:
+        """The room of a machine that was started with this spec, on this host."""
+        return room_for(
+            started.kind, started.cpus, started.memory_bytes, self.facts.cpus, self.facts.memory_bytes
+        )
+
+    @contextlib.asynccontextmanager
+    async def _changing(self, run_dir: Path) -> AsyncIterator[Monitor]:
+        """The monitor of a running machine for one change of its devices. Raises NotFound, Unavailable."""
+        machine = await self._get(run_dir)
+        async with self._changes.setdefault(run_dir, asyncio.Lock()):
+            yield await machine.qmp()
 
     def _lock(self, run_dir: Path) -> asyncio.Lock:
         return self._locks.setdefault(run_dir, asyncio.Lock())

@@ -6,7 +6,7 @@ machine and shares it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from yurt.errors import Timeout, ToolFailed, Unavailable
 EVENTS = ("STOP", "RESUME", "SHUTDOWN", "RESET", "GUEST_PANICKED", "BLOCK_IO_ERROR")
 COMMAND_TIMEOUT_S = 10.0
 EVENTS_KEPT = 1024
+NEWS_KEPT = 64  # for one listener: a guest can make events, and one that floods harms only itself
 
 
 class MachineEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,12 +31,41 @@ class MachineEvent(msgspec.Struct, frozen=True, kw_only=True):
     no_space: bool = False  # BLOCK_IO_ERROR: the host's disk is full
 
 
+class News:
+    """Events of some names from the moment of `Monitor.listen` on, for whoever waits for what a command leads to."""
+
+    def __init__(self, names: tuple[str, ...], end: "asyncio.Task[None] | None" = None) -> None:
+        self.names, self._end = names, end
+        self._heard: asyncio.Queue[tuple[str, Mapping[str, object]]] = asyncio.Queue(maxsize=NEWS_KEPT)
+
+    def take(self, name: str, data: Mapping[str, object]) -> None:
+        """Keep one event, if it is of ours and there is room."""
+        if name in self.names and not self._heard.full():
+            self._heard.put_nowait((name, data))
+
+    async def next(self) -> tuple[str, Mapping[str, object]]:
+        """Return the next event's name and data. Raises Unavailable when the connection ends first."""
+        getter = asyncio.ensure_future(self._heard.get())
+        ends = () if self._end is None else (self._end,)
+        try:
+            await asyncio.wait((getter, *ends), return_when=asyncio.FIRST_COMPLETED)
+            if not getter.done():
+                raise Unavailable("QEMU went away")
+            return getter.result()
+        finally:
+            getter.cancel()
+
+
 class Monitor:
     """A connection to one QEMU's monitor."""
 
-    def __init__(self, client: QMPClient, inbox: asyncio.Queue[MachineEvent]) -> None:
+    def __init__(
+        self, client: QMPClient, inbox: asyncio.Queue[MachineEvent], listeners: list[News] | None = None
+    ) -> None:
         self._client = client
         self._inbox = inbox
+        self._listeners = listeners if listeners is not None else []
+        self._passing = asyncio.Lock()
         self._hang_up = asyncio.Event()
         self._end = asyncio.create_task(self._collect())
 
@@ -43,10 +73,14 @@ class Monitor:
     async def connect(cls, socket: Path, *, timeout_s: float = COMMAND_TIMEOUT_S) -> "Monitor":
         """Connect and negotiate. Raises Unavailable when nothing answers there, Timeout when it is silent."""
         inbox: asyncio.Queue[MachineEvent] = asyncio.Queue(maxsize=EVENTS_KEPT)
+        listeners: list[News] = []
 
         def take(message: Mapping[str, object]) -> bool:
             if message.get("event") in EVENTS and not inbox.full():
                 inbox.put_nowait(parse_event(message))
+            data = message.get("data")
+            for listener in listeners:
+                listener.take(str(message.get("event")), data if isinstance(data, dict) else {})
             return False
 
         client = QMPClient("yurt")
@@ -61,7 +95,7 @@ class Monitor:
             raise Timeout(what="QEMU's monitor", timeout_s=timeout_s) from error
         except (QMPError, OSError) as error:
             raise Unavailable(f"QEMU's monitor does not answer: {error}") from error
-        return cls(client, inbox)
+        return cls(client, inbox, listeners)
 
     async def _collect(self) -> None:
         """Wait for the connection's end, or make it; take the exceptions that the library's own tasks ended with."""
@@ -104,6 +138,30 @@ class Monitor:
             raise Timeout(what=f"QEMU's answer to `{command}`", timeout_s=COMMAND_TIMEOUT_S) from error
         except (QMPError, OSError, EOFError) as error:
             raise Unavailable(f"QEMU went away during `{command}`") from error
+
+    async def execute_with(
+        self, descriptor: int, command: str, arguments: Mapping[str, object] | None = None
+    ) -> object:
+        """Send a command such as `add-fd` or `getfd` together with a descriptor, of which QEMU gets a copy.
+
+        Raises what `execute` raises.
+        """
+        async with self._passing:  # QEMU gives a command the descriptor that came last
+            try:
+                self._client.send_fd_scm(descriptor)
+            except (OSError, AttributeError, AssertionError) as error:  # the last two: it has just hung up
+                raise Unavailable(f"QEMU went away during `{command}`") from error
+            return await self.execute(command, arguments)
+
+    @contextlib.contextmanager
+    def listen(self, *names: str) -> Iterator[News]:
+        """Hear events of these names while in the block. Listen first, then send the command that causes them."""
+        news = News(names, self._end)
+        self._listeners.append(news)
+        try:
+            yield news
+        finally:
+            self._listeners.remove(news)
 
     async def status(self) -> str:
         """QEMU's run state: `running`, `paused`, `internal-error`, `guest-panicked`, `io-error` and more."""

@@ -20,6 +20,7 @@ from yurt.drivers.qemu import limits
 from yurt.drivers.qemu.accel import kvm_groups
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec
 from yurt.drivers.qemu.limits import asked_limits, rlimit_words
+from yurt.drivers.qemu.room import room_for
 from yurt.errors import Invalid, ToolFailed, Unavailable, Unsupported
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
@@ -102,6 +103,9 @@ def machine_spec(
         disk_format=disk.format,
         base_format=disk.base_format,
         kernel_words=kernel.cmdline if kernel else (),
+        room=room_for(spec.kind, spec.cpus, spec.memory_bytes, facts.cpus, facts.memory_bytes),
+        virtio_disk=disk.virtio,
+        limits=spec.limits,
     )
 
 
