@@ -34,10 +34,8 @@ static long now_ms(void)
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-typedef bool (*look)(void *context);
-
 /* Look, then look again after every event of the kernel's devices, until found or the time is over. */
-static bool wait_for(look found, void *context, int timeout_s)
+bool device_wait(bool (*found)(void *context), void *context, int timeout_s)
 {
     char event[8192];
     long deadline = now_ms() + timeout_s * 1000L;
@@ -104,7 +102,7 @@ static bool look_for_port(void *context)
 int device_wait_port(int timeout_s)
 {
     int fd = -1;
-    wait_for(look_for_port, &fd, timeout_s);
+    device_wait(look_for_port, &fd, timeout_s);
     return fd;
 }
 
@@ -175,5 +173,5 @@ static bool look_for_root(void *context)
 int device_wait_root(const char *wanted, char *path, size_t size, int timeout_s)
 {
     struct root_search search = {wanted, path, size};
-    return wait_for(look_for_root, &search, timeout_s) ? 0 : -1;
+    return device_wait(look_for_root, &search, timeout_s) ? 0 : -1;
 }

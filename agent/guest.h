@@ -10,10 +10,14 @@ void guest_hostname(const struct settings *s);
 void guest_mounts(void); /* the usual ones for a guest without an init of its own; what is mounted stays */
 void guest_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* one line on the console */
 
+/* grow.c: let a file system fill the disk `device` it lies on; `mounted` is a descriptor of its top. True: it does. */
+bool guest_grow(const char *device, int mounted);
+
 /* net.c: loopback up; the first NIC up with the address and route of the settings. 0, or -1 when there is no NIC. */
 int guest_network(const struct settings *s);
 
 /* device.c: waiting is for the kernel's uevents; a negative time means for ever. */
+bool device_wait(bool (*found)(void *context), void *context, int timeout_s); /* look, and again after each event */
 int device_find_port(void);                        /* the open virtio port, or -1 */
 int device_wait_port(int timeout_s);
 int device_wait_root(const char *wanted, char *path, size_t size, int timeout_s); /* `/dev/NAME` or `LABEL=NAME` */

@@ -1,12 +1,10 @@
 /* PID 1 of the initrd: from the kernel's hands into the guest's own root. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -15,7 +13,6 @@
 
 #include "guest.h"
 
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #define ROOT_TIMEOUT_S 60
 
 static void power_off(bool again) __attribute__((noreturn));
@@ -92,22 +89,6 @@ static void read_config(struct settings *s)
     unlink("/yurt/modules");
 }
 
-/* Let the file system fill the disk it lies on. */
-static void grow(const char *device, int root)
-{
-    uint32_t block_size = 0;
-    uint64_t disk = 0, now = device_ext4_bytes(device, &block_size);
-    int fd = open(device, O_RDONLY | O_CLOEXEC);
-    bool known = fd >= 0 && ioctl(fd, BLKGETSIZE64, &disk) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (now == 0 || !known || disk / block_size <= now / block_size)
-        return;
-    uint64_t blocks = disk / block_size;
-    if (ioctl(root, EXT4_IOC_RESIZE_FS, &blocks) < 0)
-        guest_say("cannot grow the root file system: %s", strerror(errno));
-}
-
 static int mount_root(const struct settings *s)
 {
     char device[300];
@@ -119,7 +100,8 @@ static int mount_root(const struct settings *s)
     int root = open("/root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         give_up("opening the root disk", device, errno);
-    grow(device, root);
+    if (!guest_grow(device, root))
+        guest_say("cannot grow the root file system: %s", strerror(errno));
     return root;
 }
 

@@ -45,6 +45,7 @@ enum stream_kind {
     K_CONFIGURE = 7,
     K_SHUTDOWN = 8,
     K_WAIT = 9,
+    K_GROW = 17,
 };
 
 enum channel { CH_IN = 0, CH_OUT = 1, CH_ERR = 2 };

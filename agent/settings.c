@@ -50,6 +50,9 @@ static void store_number(struct settings *s, const struct record *r)
     case TAG_ROWS: s->rows = (uint16_t)value; break;
     case TAG_COLUMNS: s->columns = (uint16_t)value; break;
     case TAG_GRACE_MS: s->grace_ms = value; break;
+    case TAG_CPUS: s->cpus = value; break;
+    case TAG_MEMORY_MIB: s->memory_mib = value; break;
+    case TAG_DISK_MIB: s->disk_mib = value; break;
     default: break; /* a newer host: what we do not know we leave alone */
     }
 }

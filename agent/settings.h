@@ -29,6 +29,9 @@ enum tag {
     TAG_FOLLOW = 20,
     TAG_ACTION = 21,
     TAG_GRACE_MS = 22,
+    TAG_CPUS = 40,
+    TAG_MEMORY_MIB = 41,
+    TAG_DISK_MIB = 42,
 };
 
 #define SETTINGS_MAGIC "YURTCFG1"
@@ -42,7 +45,7 @@ struct settings {
     char **init_arguments, **command, **env;
     bool tty, stdin_open, follow;
     uint16_t rows, columns;
-    uint32_t grace_ms;
+    uint32_t grace_ms, cpus, memory_mib, disk_mib;
 };
 
 /* Read a list of settings (with the magic in front when `magic`). False when it is malformed; frees nothing of the input. */

@@ -118,6 +118,19 @@ class AgentClient:
         """Give a running guest its name, address and files in /etc. Safe to repeat."""
         await self._ask(StreamKind.CONFIGURE, encode_config(config))
 
+    async def grow(self, *, cpus: int = 0, memory_bytes: int = 0, disk_bytes: int = 0) -> None:
+        """Let a running guest take up that many vCPUs, that much memory and a root disk of that size; 0 leaves it.
+
+        Safe to repeat. Raises ToolFailed when the guest's kernel does not, Unsupported when the root is not ext4, or
+        when the agent in the guest is older than this.
+        """
+        wanted = [
+            (settings.CPUS, cpus),
+            (settings.MEMORY_MIB, memory_bytes >> 20),
+            (settings.DISK_MIB, disk_bytes >> 20),
+        ]
+        await self._ask(StreamKind.GROW, encode_settings(wanted))
+
     async def shutdown(self, mode: str, *, grace_s: float = 10.0) -> None:
         """Ask the guest to end (`poweroff` or `reboot`); returns when it has been asked.
 

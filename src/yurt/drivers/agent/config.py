@@ -15,6 +15,7 @@ _HEAD = struct.Struct("<HI")
 MODE, HOSTNAME, INIT, INIT_ARGUMENT, COMMAND, ENV, WORKDIR, USER, TTY, STDIN = range(1, 11)
 NETWORK, ADDRESS, GATEWAY, DNS, ROOT_DEVICE, MACHINE_ID, ROWS, COLUMNS = range(11, 19)
 PATH, FOLLOW, ACTION, GRACE_MS = range(19, 23)
+CPUS, MEMORY_MIB, DISK_MIB = range(40, 43)
 
 
 class BootConfig(msgspec.Struct, frozen=True, kw_only=True):

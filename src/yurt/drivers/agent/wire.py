@@ -61,6 +61,7 @@ class StreamKind(IntEnum):
     CONFIGURE = 7
     SHUTDOWN = 8
     WAIT = 9
+    GROW = 17
 
 
 _FROM_AGENT = frozenset(
