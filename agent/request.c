@@ -49,6 +49,8 @@ static void open_stream(struct agent *a, uint32_t id, uint8_t kind, uint32_t win
     }
     if (kind == K_ATTACH || kind == K_CONSOLE || kind == K_WAIT)
         attach(a, id, kind, window);
+    else if (kind == K_GROW && a->mode != M_VM && a->mode != M_MICROVM)
+        stream_fail(a, id, E_UNSUPPORTED, "only a machine can grow");
     else if (kind == K_SHUTDOWN)
         shutdown_request(a, id, &request);
     else if ((kind >= K_EXEC && kind <= K_CONFIGURE) || kind == K_GROW)

@@ -27,6 +27,7 @@ from yurt.drivers.base import Adjusted, SupportsAdjust
 from yurt.engine import policyrows
 from yurt.engine.core import Core
 from yurt.engine.resolve import default_sizes
+from yurt.engine.takeup import take_up
 from yurt.errors import Invalid
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance, Kind, ResolvedSpec
@@ -56,7 +57,8 @@ async def through_driver(core: Core, instance: Instance, change: Change, dry_run
     driver = core.driver(instance)
     if not isinstance(driver, SupportsAdjust):
         return Adjusted(pending=dict.fromkeys(change.keys, f"{driver.name} cannot change a guest that runs"))
-    return await driver.adjust(core.run_dir(instance.id), change.before, change.after, dry_run=dry_run)
+    done = await driver.adjust(core.run_dir(instance.id), change.before, change.after, dry_run=dry_run)
+    return done if dry_run else await take_up(core, instance, change.after, done)
 
 
 async def at_once(core: Core, instance: Instance, change: Change, dry_run: bool) -> Adjusted:
