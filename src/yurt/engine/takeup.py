@@ -1,4 +1,4 @@
-"""Has a running guest take up what its machine was given: vCPUs and memory into use, the file system as large as its disk."""
+"""Has a running guest use what its machine was given: more vCPUs, more memory, a larger disk."""
 
 from msgspec.structs import replace
 
@@ -27,9 +27,7 @@ async def take_up(core: Core, instance: Instance, after: ResolvedSpec, done: Adj
             await client.grow(**await _wanted(core, instance, after, setting))
         except YurtError as error:
             pending[setting] = f"the guest does not take it up: {error.message}"
-    return replace(
-        done, applied=tuple(name for name in done.applied if name not in pending), pending=pending
-    )
+    return replace(done, applied=tuple(name for name in done.applied if name not in pending), pending=pending)
 
 
 async def _wanted(core: Core, instance: Instance, after: ResolvedSpec, setting: str) -> dict[str, int]:

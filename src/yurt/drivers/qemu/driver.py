@@ -31,7 +31,6 @@ from yurt.drivers.qemu.monitor import Monitor
 from yurt.drivers.qemu.room import Room, room_for
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
-from yurt.host.cgroup import Group
 from yurt.host.proc import process_start
 from yurt.host.rlimits import check_open_files
 from yurt.host.usage import process_usage
@@ -209,7 +208,7 @@ class QemuDriver:
     ) -> Adjusted:
         """Change sizes and disk rates of a running machine; see SupportsAdjust. Raises NotFound when it does not run."""
         machine = await self._get(run_dir)
-        launched, group = machine.launched, Group(self.facts.cgroups, qemu.group_name(run_dir))
+        launched, group = machine.launched, qemu.group_of(run_dir, self.facts.cgroups)
         disk = launched.attachments.disk if launched.attachments else None
         change = Change(
             before=before,

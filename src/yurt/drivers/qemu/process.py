@@ -190,6 +190,11 @@ def group_name(run_dir: Path) -> str:
     return recorded or f"yurt/{run_dir.name}"
 
 
+def group_of(run_dir: Path, cgroups: CgroupLayout) -> Group:
+    """The control group of a machine that runs; it may not be there, as an ordinary user makes none."""
+    return Group(remembered_layout(run_dir, cgroups), group_name(run_dir))
+
+
 def make_group(cgroups: CgroupLayout, name: str, spec: ResolvedSpec, accelerator: str) -> tuple[Path, ...]:
     """Make QEMU's own control group with its limits; returns the files to join by.
 
