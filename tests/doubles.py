@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from yurt.api.face import EngineFace
+from yurt.engine.profiles import change
 from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
@@ -27,6 +28,7 @@ from yurt.model.instance import (
 from yurt.model.names import InstanceId, Name, parse_name
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
+from yurt.model.profile import SIZES, Profile, ProfileSettings, ProfileSpec
 
 CHUNK = 32 << 10
 
@@ -178,6 +180,42 @@ class DoubleConsole:
         self.closed.set()
 
 
+class DoubleProfiles:
+    """Profiles in a dictionary; one of them in use."""
+
+    def __init__(self) -> None:
+        self.kept = {each.name: each for each in SIZES.values()}
+
+    async def all(self) -> list[Profile]:
+        return list(self.kept.values())
+
+    async def get(self, name: str) -> Profile:
+        if name not in self.kept:
+            raise NotFound(kind="profile", name=name)
+        return self.kept[Name(name)]
+
+    def users(self, name: str) -> list[str]:
+        return ["web"] if name == "web" else []
+
+    async def create(self, spec: ProfileSpec) -> Profile:
+        if spec.name in self.kept:
+            raise Exists(kind="profile", name=spec.name)
+        made = Profile(name=parse_name(spec.name), settings=spec.settings, created_at=1.0)
+        self.kept[made.name] = made
+        return made
+
+    async def set(self, name: str, settings: ProfileSettings, unset: list[str]) -> Profile:
+        known = await self.get(name)
+        self.kept[known.name] = replace(known, settings=change(known.settings, settings, unset))
+        return self.kept[known.name]
+
+    async def delete(self, name: str, *, force: bool) -> Profile:
+        known = await self.get(name)
+        if self.users(name) and not force:
+            raise WrongState(f"profile `{name}` is in use", hint="add --force")
+        return self.kept.pop(known.name)
+
+
 class DoubleEngine:
     """Instances, images and operations in dictionaries. `hold` set makes operations run until `release`."""
 
@@ -185,6 +223,7 @@ class DoubleEngine:
         self.records: dict[str, Instance] = {}
         self.kept: dict[str, Operation] = {}
         self.agents: dict[str, DoubleAgent] = {}
+        self.profiles = DoubleProfiles()
         self.consoles: list[DoubleConsole] = []
         self.pictures = {
             "tiny:latest": Image(

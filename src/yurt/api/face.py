@@ -8,6 +8,7 @@ from yurt.model.image import Image
 from yurt.model.instance import Instance, InstanceSpec, Usage
 from yurt.model.operation import Event, Operation
 from yurt.model.process import ExecRequest, FileStat
+from yurt.model.profile import Profile, ProfileSettings, ProfileSpec
 
 
 class ExecSessionFace(Protocol):
@@ -71,8 +72,22 @@ class ConsoleFace(Protocol):
         """Let go of it."""
 
 
+class ProfilesFace(Protocol):
+    """The profiles: each verb is one transaction and returns its result."""
+
+    async def all(self) -> list[Profile]: ...
+    async def get(self, name: str) -> Profile: ...
+    def users(self, name: str) -> list[str]: ...
+    async def create(self, spec: ProfileSpec) -> Profile: ...
+    async def set(self, name: str, settings: ProfileSettings, unset: list[str]) -> Profile: ...
+    async def delete(self, name: str, *, force: bool) -> Profile: ...
+
+
 class EngineFace(Protocol):
     """The engine. Verbs return at once with an operation that runs on; all else returns the answer."""
+
+    @property
+    def profiles(self) -> ProfilesFace: ...
 
     async def instances(self, selector: dict[str, str]) -> list[Instance]: ...
     async def instance(self, name: str) -> Instance: ...

@@ -2,6 +2,7 @@
 
 from yurt.cli.arguments import Command, Option, Positional
 
+SIZES = ("micro", "small", "medium", "large", "xlarge")
 KINDS = ("microvm", "container", "vm")
 JSON = Option("json", "print JSON")
 QUIET = Option("quiet", "print only the name", short="q")
@@ -13,17 +14,15 @@ DETACH = Option("detach", "do not wait for the end", short="d")
 NAME = Positional("NAME", "the instance", complete="instance")
 NAMES = Positional("NAME", "the instances", count="*", complete="instance")
 IMAGE = Positional("IMAGE", "the image, such as `debian`; see `yurt image ls`", complete="image")
+PROFILE = Positional("NAME", "the profile", complete="profile")
 REFERENCE = Positional("IMAGE", "the image", complete="image")
 
 SHAPE = (
-    Option("name", "what to call it; two words are made up otherwise", value="NAME"),
     Option("as", "what it is made of (default: microvm)", value="KIND", choices=KINDS),
     Option("cpus", "number of virtual CPUs", value="N"),
     Option("memory", "memory, such as `512M` or `2G`", value="SIZE"),
     Option("disk", "size of its disk, such as `10G`", value="SIZE"),
     Option("env", "set an environment variable; may be given again", short="e", value="K=V", repeat=True),
-    Option("workdir", "directory that the command runs in", short="w", value="PATH"),
-    Option("user", "user that the command runs as", short="u", value="USER"),
     Option("label", "attach a label; may be given again", short="l", value="K=V", repeat=True),
     Option(
         "network",
@@ -34,6 +33,18 @@ SHAPE = (
     Option("accel", "how a VM's CPUs run (default: measured)", value="ACCEL", choices=("auto", "kvm", "tcg")),
     Option("init", "start the image's own init, also when `--rm` comes with a command"),
     Option("no-init", "run the command as the guest's only program, without the image's init"),
+)
+NEW = (
+    Option("name", "what to call it; two words are made up otherwise", value="NAME"),
+    Option("size", "processors and memory by name", value="SIZE", choices=SIZES),
+    Option(
+        "profile",
+        "take settings from a profile; may be given again, later ones win",
+        value="PROFILE",
+        repeat=True,
+    ),
+    Option("workdir", "directory that the command runs in", short="w", value="PATH"),
+    Option("user", "user that the command runs as", short="u", value="USER"),
 )
 POLICY = (
     Option(
@@ -85,6 +96,7 @@ COMMANDS = (
         "run",
         "create and start an instance, then open a shell or run a command in it",
         options=(
+            *NEW,
             *SHAPE,
             *POLICY,
             *LIMITS,
@@ -106,6 +118,7 @@ COMMANDS = (
         "run",
         "create an instance without starting it",
         options=(
+            *NEW,
             *SHAPE,
             *POLICY,
             *LIMITS,
@@ -277,6 +290,35 @@ COMMANDS = (
         "image",
         "delete what no image and no instance needs",
         options=(Option("dry-run", "only say what would go"), JSON),
+    ),
+    Command("profile ls", "profile", "list profiles", options=(JSON, QUIET)),
+    Command("profile info", "profile", "show what a profile holds", options=(JSON,), positionals=(PROFILE,)),
+    Command(
+        "profile create",
+        "profile",
+        "make a named set of settings for instances to come",
+        options=(*SHAPE, *POLICY, *LIMITS),
+        positionals=(Positional("NAME", "what to call it"),),
+        details="Use it with `yurt run --profile NAME`.",
+    ),
+    Command(
+        "profile set",
+        "profile",
+        "change a profile, for instances to come",
+        options=(
+            *SHAPE,
+            *POLICY,
+            Option("unset", "take a setting away, such as `memory` or `env.A`", value="KEY", repeat=True),
+        ),
+        positionals=(PROFILE,),
+        details="Maps and lists that are given replace the old ones. Instances created with it before stay as they are.",
+    ),
+    Command(
+        "profile delete",
+        "profile",
+        "delete profiles",
+        options=(Option("force", "also when instances were created with it", short="f"),),
+        positionals=(Positional("NAME", "the profiles", count="+", complete="profile"),),
     ),
     Command("host info", "host", "show what this host is and has", options=(JSON,)),
     Command("doctor", "host", "check what this host can do and how to mend what it cannot", options=(JSON,)),

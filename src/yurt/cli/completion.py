@@ -10,6 +10,7 @@ from yurt.errors import Invalid
 SHELLS = ("bash", "zsh", "fish")
 INSTANCES = "yurt ls --quiet 2>/dev/null"
 IMAGES = "yurt image ls --quiet 2>/dev/null"
+PROFILES = "yurt profile ls --quiet 2>/dev/null"
 
 
 def quoted(text: str) -> str:
@@ -36,7 +37,7 @@ def option_words(command: Command) -> "list[str]":
 
 
 def source_of(command: Command) -> str:
-    """What the positionals are completed with: instance, image, recipe, file or empty."""
+    """What the positionals are completed with: instance, image, profile, recipe, file or empty."""
     return next((place.complete for place in command.positionals if place.complete), "")
 
 
@@ -68,6 +69,7 @@ def bash() -> str:
         choices="\n".join(choices),
         instances=INSTANCES,
         images=IMAGES,
+        profiles=PROFILES,
     )
 
 
@@ -125,6 +127,7 @@ _yurt() {{
     case $source in
         instance) COMPREPLY=($(compgen -W "$({instances})" -- "$cur")) ;;
         image) COMPREPLY=($(compgen -W "$({images}) debian tiny" -- "$cur")) ;;
+        profile) COMPREPLY=($(compgen -W "$({profiles})" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$({instances} | sed 's/$/:/')" -- "$cur")) ;;
     esac
@@ -143,6 +146,11 @@ def zsh() -> str:
     ]
     lines += [
         f'    local -a names; names=(${{(f)"$({IMAGES})"}}); compadd -a names; compadd debian tiny',
+        "}",
+    ]
+    lines += [
+        "_yurt_profiles() {",
+        f'    local -a names; names=(${{(f)"$({PROFILES})"}}); compadd -a names',
         "}",
     ]
     lines += ["_yurt() {", "    local -a commands", "    if (( CURRENT == 2 )); then", "        commands=("]
@@ -167,9 +175,12 @@ def zsh() -> str:
     lines += ["    esac", "    case $name in"]
     for command in COMMANDS:
         specs = [quoted(spec) for option in command.options for spec in zsh_option(option)]
-        action = {"instance": "_yurt_instances", "image": "_yurt_images", "recipe": "(debian tiny)"}.get(
-            source_of(command), "_files"
-        )
+        action = {
+            "instance": "_yurt_instances",
+            "image": "_yurt_images",
+            "profile": "_yurt_profiles",
+            "recipe": "(debian tiny)",
+        }.get(source_of(command), "_files")
         lines.append(
             f"        {quoted(command.name)}) _arguments "
             + " ".join([*specs, quoted(f"*: :{action}")])
@@ -207,6 +218,7 @@ def fish() -> str:
                 "instance": f"({INSTANCES})",
                 "image": f"({IMAGES}) debian tiny",
                 "recipe": "debian tiny",
+                "profile": f"({PROFILES})",
             }.get(source_of(command))
             if lister:
                 lines.append(f"complete -c yurt -n {quoted(condition)} -a {quoted(lister)}")

@@ -78,6 +78,7 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "accelerator": instance.get("accelerator"),
         "agent": "answers" if instance.get("agent") else "",
         "pid": instance.get("pid"),
+        "profiles": words(spec.get("profiles")),
         "labels": pairs(spec.get("labels")),
         "init": spec.get("init"),
         "command": words(spec.get("command")),

@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 AGENT_WAIT_S = 300.0
 
 
+def shape(arguments: Arguments) -> "dict[str, object]":
+    """The part of a wish that a profile can hold as well. Raises Invalid."""
+    return {
+        "kind": arguments.text("as") or None,
+        "cpus": arguments.number("cpus"),
+        "memory_bytes": arguments.size("memory"),
+        "disk_bytes": arguments.size("disk"),
+        "env": arguments.pairs("env"),
+        "labels": arguments.pairs("label"),
+        "network": arguments.text("network") or None,
+        "accel": arguments.text("accel") or None,
+        "policy": policy_wish(arguments),
+        "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),
+    }
+
+
 def make_spec(
     arguments: Arguments, *, run: bool, attended: bool, stdin: bool, tty: bool
 ) -> "dict[str, object]":
@@ -42,22 +58,15 @@ def make_spec(
     init = "command" if alone else "image" if arguments.flag("init") else "auto"
     main = bool(command) and (alone or removed) and kind != "vm" and init != "image"
     spec: dict[str, object] = {
+        **shape(arguments),
         "image": arguments.word("IMAGE"),
         "name": arguments.text("name") or None,
-        "kind": kind or None,
-        "cpus": arguments.number("cpus"),
-        "memory_bytes": arguments.size("memory"),
-        "disk_bytes": arguments.size("disk"),
-        "env": arguments.pairs("env"),
         "workdir": arguments.text("workdir") or None,
         "user": arguments.text("user") or None,
-        "labels": arguments.pairs("label"),
         "command": command,
         "init": init,
-        "network": arguments.text("network") or None,
-        "accel": arguments.text("accel") or None,
-        "policy": policy_wish(arguments),
-        "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),
+        # a size says more about this instance than a profile does, so it comes last and wins
+        "profiles": [*arguments.texts("profile"), *arguments.texts("size")],
         "ephemeral": removed,
         "attach": attended and bool(command),
         "stdin": stdin and main,

@@ -181,6 +181,30 @@ def prune_images(*, dry_run: bool = False) -> Request:
     return Request("POST", "/v1/images/prune", [("dry_run", flag(dry_run)), ("wait_s", "0")])
 
 
+def _profile(name: str, tail: str = "") -> str:
+    return f"/v1/profiles/{quote(name, slash=False)}{tail}"
+
+
+def list_profiles() -> Request:
+    return Request("GET", "/v1/profiles")
+
+
+def get_profile(name: str) -> Request:
+    return Request("GET", _profile(name))
+
+
+def create_profile(name: str, settings: "dict[str, object]") -> Request:
+    return Request("POST", "/v1/profiles", body={"name": name, "settings": settings})
+
+
+def set_profile(name: str, settings: "dict[str, object]", unset: "list[str]") -> Request:
+    return Request("POST", _profile(name, "/set"), body={"settings": settings, "unset": unset})
+
+
+def delete_profile(name: str, *, force: bool = False) -> Request:
+    return Request("DELETE", _profile(name), [("force", flag(force))])
+
+
 def list_operations() -> Request:
     return Request("GET", "/v1/operations")
 

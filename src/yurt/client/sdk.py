@@ -16,6 +16,7 @@ from yurt.client.events import stream
 from yurt.client.instance import Instance
 from yurt.client.limits import limits_document
 from yurt.client.process import ExecResult, Process
+from yurt.client.profiles import Profiles
 from yurt.client.transport import Transport
 from yurt.model.host import Check
 from yurt.model.image import Image
@@ -55,6 +56,7 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._calls = Calls(transport)
         self.images = Images(self._calls)
+        self.profiles = Profiles(self._calls)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +89,8 @@ class Client:
         network: Literal["user", "none"] | None = None,
         accel: Literal["auto", "kvm", "tcg"] | None = None,
         limits: Mapping[str, object] | None = None,
+        profiles: Sequence[str] = (),
+        policy: Mapping[str, object] | None = None,
         ephemeral: bool = False,
         start: bool = False,
         progress: Progress | None = None,
@@ -95,7 +99,8 @@ class Client:
 
         `command` becomes the guest's main process when `init` is `command` (or the image has no init). `memory` and
         `disk` are bytes or text such as `2G`. `ephemeral`: the daemon deletes it when it ends.
-        `limits`: by name, as in `{"pids": 200, "net_in": "100M"}`.
+        `limits`: by name, as in `{"pids": 200, "net_in": "100M"}`. `policy`: fields of `yurt.model.policy.Policy`, as in
+        `{"restart": "always"}`.
         """
         options: dict[str, object] = {
             "name": name,
@@ -111,6 +116,8 @@ class Client:
             "network": network,
             "accel": accel,
             "limits": limits,
+            "profiles": list(profiles),
+            "policy": None if policy is None else dict(policy),
             "ephemeral": ephemeral or None,
         }
         request = requests.create_instance(make_spec(image, command, options), start=start)
@@ -133,6 +140,8 @@ class Client:
         network: Literal["user", "none"] | None = None,
         accel: Literal["auto", "kvm", "tcg"] | None = None,
         limits: Mapping[str, object] | None = None,
+        profiles: Sequence[str] = (),
+        policy: Mapping[str, object] | None = None,
         ephemeral: bool = False,
         progress: Progress | None = None,
     ) -> "Instance":
@@ -157,6 +166,8 @@ class Client:
             network=network,
             accel=accel,
             limits=limits,
+            profiles=profiles,
+            policy=policy,
             ephemeral=ephemeral,
             start=True,
             progress=progress,

@@ -40,22 +40,37 @@ def demand_of_wish(core: Core, spec: InstanceSpec, host: Capacity) -> Demand:
 
 
 def promised(core: Core, host: Capacity, *, besides: str = "") -> Promised:
-    """Everything promised now, to all but one instance; creates that are under way have reserved theirs."""
+    """Everything promised now, to all but one instance; creates and changes that are under way have reserved theirs."""
     running: list[Demand] = []
     resting: list[Demand] = []
+    growing: dict[str, Demand] = {}
+    for operation in core.records.operations.values():
+        if operation.status.ended or operation.target_id == besides:
+            continue
+        if (growth := operation.arguments.get("growth")) is not None:
+            growing[operation.target_id] = msgspec.convert(growth, Demand)
+        reserved = operation.arguments.get("reserved")
+        if reserved is not None and operation.target_id not in core.records.instances:
+            chosen = running if operation.arguments.get("start") else resting
+            chosen.append(msgspec.convert(reserved, Demand))
     for instance in core.records.instances.values():
         if instance.id != besides:
             chosen = running if instance.phase in ACTIVE else resting
-            chosen.append(demand_of(instance.spec, host))
-    for operation in core.records.operations.values():
-        reserved = operation.arguments.get("reserved")
-        if reserved is None or operation.status.ended or operation.target_id == besides:
-            continue
-        if operation.target_id not in core.records.instances:
-            chosen = running if operation.arguments.get("start") else resting
-            chosen.append(msgspec.convert(reserved, Demand))
+            chosen.append(plus(demand_of(instance.spec, host), growing.get(instance.id)))
     resting += [Demand(disk_bytes=volume.size_bytes) for volume in core.records.volumes.values()]
     return add(running, resting)
+
+
+def plus(given: Demand, growth: Demand | None) -> Demand:
+    """What is promised to one that is just being made larger."""
+    if growth is None:
+        return given
+    return msgspec.structs.replace(
+        given,
+        milli_cpus=given.milli_cpus + growth.milli_cpus,
+        memory_bytes=given.memory_bytes + growth.memory_bytes,
+        disk_bytes=given.disk_bytes + growth.disk_bytes,
+    )
 
 
 def verdict_on_start(core: Core, spec: ResolvedSpec, *, besides: str, measured: bool = True) -> Verdict:
@@ -67,8 +82,8 @@ def verdict_on_start(core: Core, spec: ResolvedSpec, *, besides: str, measured: 
     )
 
 
-def verdict_on_change(core: Core, instance: Instance, after: ResolvedSpec) -> Verdict:
-    """Whether an instance can have other sizes. What becomes smaller, or stays, always fits.
+def verdict_on_change(core: Core, instance: Instance, after: ResolvedSpec) -> tuple[Verdict, Demand]:
+    """Whether an instance can have other sizes, and by how much it grows. What becomes smaller, or stays, always fits.
 
     One that rests need only be able to run some day; its next start is looked at by itself.
     """
@@ -83,7 +98,12 @@ def verdict_on_change(core: Core, instance: Instance, after: ResolvedSpec) -> Ve
         memory_bytes=wish.memory_bytes if wish.memory_bytes > before.memory_bytes else 0,
         disk_bytes=wish.disk_bytes if wish.disk_bytes > before.disk_bytes else 0,
     )
-    return admit(host, core.settings.admission, given, grown, measured=False)
+    growth = Demand(
+        milli_cpus=max(0, wish.milli_cpus - before.milli_cpus),
+        memory_bytes=max(0, wish.memory_bytes - before.memory_bytes),
+        disk_bytes=max(0, wish.disk_bytes - before.disk_bytes),
+    )
+    return admit(host, core.settings.admission, given, grown, measured=False), growth
 
 
 def verdict_on_create(core: Core, spec: InstanceSpec, *, start: bool) -> tuple[Verdict, Demand]:

@@ -3,25 +3,24 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import msgspec
 
 from yurt.drivers.agent.client import AgentClient, ExecSession
 from yurt.drivers.base import SupportsUsage
 from yurt.engine import doctor as doctor_module
-from yurt.engine.capacity import host_resources, verdict_on_create, verdict_on_start
+from yurt.engine.capacity import host_resources
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import BuildImage, DeleteImage, PruneImages, prune_report
 from yurt.engine.keeper import Keeper
 from yurt.engine.live import ConsoleView, Live, MainAttachment
 from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
-from yurt.engine.records import now
-from yurt.engine.resolve import resolve
+from yurt.engine.profileverbs import Profiles
+from yurt.engine.rehearse import rehearse_create, rehearse_start, rehearsed
 from yurt.engine.setverbs import rehearse_set
 from yurt.engine.steps import InstancePlan
-from yurt.engine.verbs import INSTANCE_VERBS, require_rest
+from yurt.engine.verbs import INSTANCE_VERBS
 from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.memory import available_bytes
@@ -29,7 +28,7 @@ from yurt.model.host import Check, HostFacts
 from yurt.model.image import Image
 from yurt.model.instance import Instance, InstanceSpec, Kind, Phase, Usage
 from yurt.model.names import ADJECTIVES, NOUNS, Name, made_up_name, parse_name, parse_reference
-from yurt.model.operation import Event, Operation, OperationStatus
+from yurt.model.operation import Event, Operation
 
 CONDITIONS = ("running", "agent", "exit")
 STOP_TIMEOUT_S = 30.0
@@ -46,6 +45,7 @@ class Engine:
         factories["image-prune"] = lambda op: PruneImages(core)
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
         self.keeper = Keeper(core)
+        self.profiles = Profiles(core)
 
     @property
     def facts(self) -> HostFacts:
@@ -69,11 +69,12 @@ class Engine:
     async def create(self, spec: InstanceSpec, *, start: bool, dry_run: bool = False) -> Operation:
         """Create, and with `start` also start, an instance. Raises Exists at once when the name is taken."""
         parse_reference(spec.image)
+        spec = self.profiles.expanded(spec)
         name = parse_name(spec.name) if spec.name else self._free_name()
         self.core.records.require_free(name)
-        if dry_run:
-            return await self._rehearse(spec, name, start=start)
         await self._known_image(spec.image)
+        if dry_run:
+            return await rehearse_create(self.core, spec, name, start=start)
         arguments: dict[str, object] = {
             "spec": msgspec.to_builtins(spec),
             "name": str(name),
@@ -87,20 +88,6 @@ class Engine:
         full = parse_reference(reference)
         if full.removesuffix(":latest") not in self.core.images.recipes():
             await self.core.images.get(full)
-
-    async def _rehearse(self, spec: InstanceSpec, name: Name, *, start: bool) -> Operation:
-        await self._known_image(spec.image)
-        verdict, _ = verdict_on_create(self.core, spec, start=start)
-        result: dict[str, object] = {"name": str(name), "admission": msgspec.to_builtins(verdict)}
-        with suppress(NotFound):
-            image = await self.core.images.get(parse_reference(spec.image))
-            resolved = resolve(spec, image, self.facts)
-            driver = self.core.drivers[resolved.kind]
-            driver.check(resolved, driver.capabilities(self.facts))
-            result["resolved"] = msgspec.to_builtins(resolved)
-        if "resolved" not in result:
-            result["note"] = f"image `{spec.image}` would be built first"
-        return rehearsed("create", name, result)
 
     def _free_name(self) -> Name:
         for _ in range(64):
@@ -117,10 +104,7 @@ class Engine:
     async def start(self, name: str, *, dry_run: bool = False) -> Operation:
         """Start a stopped instance; `dry_run` only says whether it would fit."""
         if dry_run:
-            instance = self.core.records.get(name)
-            require_rest(instance)
-            verdict = verdict_on_start(self.core, instance.spec, besides=instance.id)
-            return rehearsed("start", instance.name, {"admission": msgspec.to_builtins(verdict)})
+            return rehearse_start(self.core, name)
         return await self._verb("start", name)
 
     async def stop(self, name: str, *, timeout_s: float = STOP_TIMEOUT_S, force: bool = False) -> Operation:
@@ -377,20 +361,6 @@ class Engine:
     async def doctor(self) -> list[Check]:
         """Everything that `yurt doctor` shows."""
         return await doctor_module.checks(self.facts, self.core.layout, await self.core.accelerator())
-
-
-def rehearsed(verb: str, target: str, result: dict[str, object]) -> Operation:
-    """The answer to a dry run: an operation that is kept nowhere."""
-    moment = now()
-    return Operation(
-        id="dry-run",
-        verb=verb,
-        target=target,
-        status=OperationStatus.DONE,
-        result=result,
-        created_at=moment,
-        ended_at=moment,
-    )
 
 
 def _factory(core: Core, cls: type[InstancePlan]) -> PlanFactory:

@@ -15,6 +15,7 @@ from yurt.errors import Exhausted, Exists, NotFound, Unavailable
 from yurt.model.instance import Instance
 from yurt.model.network import Network
 from yurt.model.operation import Operation
+from yurt.model.profile import Profile
 from yurt.model.volume import Volume
 from yurt.state.base import Compare, Delete, Put, StateStore
 
@@ -41,6 +42,7 @@ class Records:
         self.operations: dict[str, Operation] = {}
         self.networks: dict[str, Network] = {}  # by name
         self.volumes: dict[str, Volume] = {}  # by name
+        self.profiles: dict[str, Profile] = {}  # by name
         self.boot_id = ""  # of the host's boot whose autostarts are done
         self.on_instance: Callable[[str, Instance | None], None] | None = None  # told of each changed record
         self.addresses: dict[str, str] = {}  # `network/address` -> instance id
@@ -51,6 +53,7 @@ class Records:
             "operations": (Operation, self.operations),
             "networks": (Network, self.networks),
             "volumes": (Volume, self.volumes),
+            "profiles": (Profile, self.profiles),
         }
         self._modified: dict[str, int] = {}
         self._lock = asyncio.Lock()
@@ -151,6 +154,11 @@ def _keep(mapping: dict[Key, str], key: Key, value: str | None) -> None:
 def put_instance(instance: Instance) -> Put:
     """The write that stores an instance record."""
     return Put(f"instances/{instance.id}", msgspec.json.encode(instance))
+
+
+def put_profile(profile: Profile) -> Put:
+    """The write that stores a profile's record."""
+    return Put(f"profiles/{profile.name}", msgspec.json.encode(profile))
 
 
 def put_boot(boot_id: str) -> Put:

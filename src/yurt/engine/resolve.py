@@ -49,6 +49,7 @@ def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
         ephemeral=spec.ephemeral,
         attach=spec.attach,
         policy=policy,
+        profiles=spec.profiles,
     )
 
 
@@ -78,7 +79,7 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "publish", "rules", "volumes", "shares", "privileges", "profiles")
+UNREADY = ("nics", "publish", "rules", "volumes", "shares", "privileges")
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:

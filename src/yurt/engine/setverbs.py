@@ -104,7 +104,9 @@ class SetSettings(InstancePlan):
             )
         driver, change = self.core.driver(instance), self.change
         driver.check(change.after, driver.capabilities(self.core.facts))
-        verdict_on_change(self.core, instance, change.after).require()
+        verdict, growth = verdict_on_change(self.core, instance, change.after)
+        verdict.require()
+        self.arguments["growth"] = msgspec.to_builtins(growth)
         return [put_instance(self.core.claim(instance, self.operation_id))]
 
     @property
@@ -158,7 +160,7 @@ async def rehearse_set(core: Core, name: str, settings: dict[str, str]) -> Opera
     change = make_change(instance, settings, core.facts)
     driver = core.driver(instance)
     driver.check(change.after, driver.capabilities(core.facts))
-    verdict_on_change(core, instance, change.after).require()
+    verdict_on_change(core, instance, change.after)[0].require()
     runs = instance.phase in RUNS
     adjusted = await apply_change(core, instance, change, dry_run=True) if runs else Adjusted()
     told, _ = outcome(instance, change, tuple(settings), adjusted)

@@ -79,6 +79,12 @@ Argument = Annotated[str, Meta(max_length=128 * 1024)]
 Labels = Annotated[dict[str, str], Meta(max_length=64)]
 Environment = Annotated[dict[str, Argument], Meta(max_length=512)]
 Command = Annotated[tuple[Argument, ...], Meta(max_length=1024)]
+Nics = Annotated[tuple[NicSpec, ...], Meta(max_length=MAX_NICS)]
+Published = Annotated[tuple[PublishedPort, ...], Meta(max_length=256)]
+Rules = Annotated[tuple[FirewallRule, ...], Meta(max_length=256)]
+Volumes = Annotated[tuple[VolumeUse, ...], Meta(max_length=32)]
+Shares = Annotated[tuple[Share, ...], Meta(max_length=32)]
+Privileges = Annotated[tuple[Privilege, ...], Meta(max_length=4)]
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +95,8 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `network` left out: the host's default. `nics` are for `managed`; none given means one on the network `default`.
 
     `ephemeral`: the instance is deleted when it ends. `attach`: a client is about to attach to the main
-    process, so its output waits for that client (for ten seconds) instead of going to the log only.
+    process, so its output waits for that client (for ten seconds) instead of going to the log only. `profiles` add
+    what the wish leaves open; later ones win.
     """
 
     image: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -108,14 +115,14 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     stdin: bool = False
     tty: bool = False
     network: NetworkMode | None = None
-    nics: Annotated[tuple[NicSpec, ...], Meta(max_length=MAX_NICS)] = ()
-    publish: Annotated[tuple[PublishedPort, ...], Meta(max_length=256)] = ()
-    rules: Annotated[tuple[FirewallRule, ...], Meta(max_length=256)] = ()
+    nics: Nics = ()
+    publish: Published = ()
+    rules: Rules = ()
     limits: Limits = Limits()
     policy: PolicyWish = PolicyWish()
-    volumes: Annotated[tuple[VolumeUse, ...], Meta(max_length=32)] = ()
-    shares: Annotated[tuple[Share, ...], Meta(max_length=32)] = ()
-    privileges: Annotated[tuple[Privilege, ...], Meta(max_length=4)] = ()
+    volumes: Volumes = ()
+    shares: Shares = ()
+    privileges: Privileges = ()
     profiles: Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max_length=16)] = ()
     accel: AccelMode | None = None
     ephemeral: bool = False

@@ -2,8 +2,8 @@
 _yurt_command() {
     words='' single='' options='' takes='' source=''
     case $1 in
-        'run') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -e -w -u -l -i -t -T -n -d -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
-        'create') options='--name --as --cpus --memory --disk --env --workdir --user --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --dry-run --help --debug -e -w -u -l -h'; takes='--name --as --cpus --memory --disk --env -e --workdir -w --user -u --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
+        'run') options='--name --size --profile --workdir --user --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -w -u -e -l -i -t -T -n -d -h'; takes='--name --size --profile --workdir -w --user -u --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
+        'create') options='--name --size --profile --workdir --user --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --dry-run --help --debug -w -u -e -l -h'; takes='--name --size --profile --workdir -w --user -u --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
         'start') options='--label --detach --dry-run --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'stop') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
         'kill') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
@@ -32,6 +32,12 @@ _yurt_command() {
         'image delete') options='--help --debug -h'; takes=''; source='image' ;;
         'image prune') options='--dry-run --json --help --debug -h'; takes=''; source='' ;;
         'image ') words='ls build info delete prune'; single='' ;;
+        'profile ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
+        'profile info') options='--json --help --debug -h'; takes=''; source='profile' ;;
+        'profile create') options='--as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --help --debug -e -l -h'; takes='--as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='' ;;
+        'profile set') options='--as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --unset --help --debug -e -l -h'; takes='--as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --unset'; source='profile' ;;
+        'profile delete') options='--force --help --debug -f -h'; takes=''; source='profile' ;;
+        'profile ') words='ls info create set delete'; single='' ;;
         'host info') options='--json --help --debug -h'; takes=''; source='' ;;
         'host ') words='info'; single='' ;;
         'doctor') options='--json --help --debug -h'; takes=''; source='' ;;
@@ -43,11 +49,13 @@ _yurt_command() {
 _yurt_choices() {
     words=''
     case $1 in
+        'run --size') words='micro small medium large xlarge' ;;
         'run --as') words='microvm container vm' ;;
         'run --network') words='user none' ;;
         'run --accel') words='auto kvm tcg' ;;
         'run --restart') words='no on-failure always' ;;
         'run --ttl-action') words='stop delete' ;;
+        'create --size') words='micro small medium large xlarge' ;;
         'create --as') words='microvm container vm' ;;
         'create --network') words='user none' ;;
         'create --accel') words='auto kvm tcg' ;;
@@ -55,6 +63,16 @@ _yurt_choices() {
         'create --ttl-action') words='stop delete' ;;
         'logs --source') words='console lifecycle' ;;
         'wait --for') words='running agent exit' ;;
+        'profile create --as') words='microvm container vm' ;;
+        'profile create --network') words='user none' ;;
+        'profile create --accel') words='auto kvm tcg' ;;
+        'profile create --restart') words='no on-failure always' ;;
+        'profile create --ttl-action') words='stop delete' ;;
+        'profile set --as') words='microvm container vm' ;;
+        'profile set --network') words='user none' ;;
+        'profile set --accel') words='auto kvm tcg' ;;
+        'profile set --restart') words='no on-failure always' ;;
+        'profile set --ttl-action') words='stop delete' ;;
     esac
 }
 _yurt() {
@@ -62,7 +80,7 @@ _yurt() {
     local words single options takes source name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image host doctor version serve completion --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile host doctor version serve completion --help --version' -- "$cur"))
         return
     fi
     name=${COMP_WORDS[1]}
@@ -94,6 +112,7 @@ _yurt() {
     case $source in
         instance) COMPREPLY=($(compgen -W "$(yurt ls --quiet 2>/dev/null)" -- "$cur")) ;;
         image) COMPREPLY=($(compgen -W "$(yurt image ls --quiet 2>/dev/null) debian tiny" -- "$cur")) ;;
+        profile) COMPREPLY=($(compgen -W "$(yurt profile ls --quiet 2>/dev/null)" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(yurt ls --quiet 2>/dev/null | sed 's/$/:/')" -- "$cur")) ;;
     esac

@@ -2,13 +2,15 @@
 complete -c yurt -f
 complete -c yurt -n __fish_use_subcommand -a run -d 'create and start an instance, then open a shell or run a command in it'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l name -d 'what to call it; two words are made up otherwise' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l size -d 'processors and memory by name' -x -a 'micro small medium large xlarge'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l workdir -d 'directory that the command runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l user -d 'user that the command runs as' -s u -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l memory -d 'memory, such as `512M` or `2G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l env -d 'set an environment variable; may be given again' -s e -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l workdir -d 'directory that the command runs in' -s w -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l user -d 'user that the command runs as' -s u -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
@@ -46,13 +48,15 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l debug -d 'show where an
 complete -c yurt -n '__fish_seen_subcommand_from run' -a '(yurt image ls --quiet 2>/dev/null) debian tiny'
 complete -c yurt -n __fish_use_subcommand -a create -d 'create an instance without starting it'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l name -d 'what to call it; two words are made up otherwise' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l size -d 'processors and memory by name' -x -a 'micro small medium large xlarge'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l workdir -d 'directory that the command runs in' -s w -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l user -d 'user that the command runs as' -s u -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l memory -d 'memory, such as `512M` or `2G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l env -d 'set an environment variable; may be given again' -s e -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l workdir -d 'directory that the command runs in' -s w -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l user -d 'user that the command runs as' -s u -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
@@ -239,6 +243,76 @@ complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcomma
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from prune' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n __fish_use_subcommand -a profile -d 'profile commands'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and not __fish_seen_subcommand_from ls info create set delete' -a ls -d 'list profiles'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and not __fish_seen_subcommand_from ls info create set delete' -a info -d 'show what a profile holds'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and not __fish_seen_subcommand_from ls info create set delete' -a create -d 'make a named set of settings for instances to come'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and not __fish_seen_subcommand_from ls info create set delete' -a set -d 'change a profile, for instances to come'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and not __fish_seen_subcommand_from ls info create set delete' -a delete -d 'delete profiles'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from info' -a '(yurt profile ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l cpus -d 'number of virtual CPUs' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l memory -d 'memory, such as `512M` or `2G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk -d 'size of its disk, such as `10G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l autostart -d 'start it when the host has booted'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l autostart-order -d 'lower ones are started first (default: 100)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l autostart-delay -d 'time from its start to the start of the next order' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l ttl -d 'end it after this time, such as `30m`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l protect -d 'refuse to delete it, even with --force'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l cpu-shares -d 'weight against others when processors are short; 100 is usual' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l cpu-quota -d 'processors'\'' worth of time it gets at most, such as `1.5`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l cpu-pin -d 'processors of the host it may run on, such as `0-3,6`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l pids -d 'how many processes and threads it may have (containers: 4096 if not given)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk-read-iops -d 'read operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk-write-iops -d 'write operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk-read-bps -d 'bytes read a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk-write-bps -d 'bytes written a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l net-in -d 'bits a second towards it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l processes -d 'processes of one user in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l open-files -d 'open files of one program in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l cpus -d 'number of virtual CPUs' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l memory -d 'memory, such as `512M` or `2G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk -d 'size of its disk, such as `10G`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l env -d 'set an environment variable; may be given again' -s e -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l label -d 'attach a label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l autostart -d 'start it when the host has booted'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l autostart-order -d 'lower ones are started first (default: 100)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l autostart-delay -d 'time from its start to the start of the next order' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l ttl -d 'end it after this time, such as `30m`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l protect -d 'refuse to delete it, even with --force'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l unset -d 'take a setting away, such as `memory` or `env.A`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -a '(yurt profile ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l force -d 'also when instances were created with it' -s f
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -a '(yurt profile ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a host -d 'host commands'
 complete -c yurt -n '__fish_seen_subcommand_from host; and not __fish_seen_subcommand_from info' -a info -d 'show what this host is and has'
 complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l json -d 'print JSON'

@@ -1,6 +1,6 @@
 """All operations of the API, in the order of the document."""
 
-from yurt.api.routes import archive, host, images, instances, operations, settings, streams
+from yurt.api.routes import archive, host, images, instances, operations, profiles, settings, streams
 
 ENDPOINTS = (
     *host.ENDPOINTS,
@@ -9,5 +9,6 @@ ENDPOINTS = (
     *archive.ENDPOINTS,
     *streams.ENDPOINTS,
     *images.ENDPOINTS,
+    *profiles.ENDPOINTS,
     *operations.ENDPOINTS,
 )
