@@ -15,7 +15,7 @@ from yurt.engine.core import Core
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
 from yurt.engine.resolve import check_change
-from yurt.engine.settable import SETTINGS, Apply, Change, find_setting
+from yurt.engine.settable import SETTINGS, Apply, Change, at_once, find_setting
 from yurt.engine.steps import InstancePlan
 from yurt.errors import Invalid, NotFound, WrongState, YurtError
 from yurt.model.host import HostFacts
@@ -91,6 +91,11 @@ def outcome(
     return told, pending
 
 
+def at_rest(change: Change) -> Adjusted:
+    """What of a change takes effect while the guest rests: what only the daemon looks at. Pure."""
+    return Adjusted(applied=tuple(key for key in change.keys if find_setting(key).apply is at_once))
+
+
 class SetSettings(InstancePlan):
     """set: all of the settings or none of them."""
 
@@ -132,7 +137,7 @@ class SetSettings(InstancePlan):
             await apply_change(self.core, self.instance, self.change.turned_round())
 
     def _outcome(self) -> tuple[list[Changed], dict[str, PendingSetting]]:
-        adjusted = self._adjusted if self.instance.phase in RUNS else Adjusted()
+        adjusted = self._adjusted if self.instance.phase in RUNS else at_rest(self.change)
         return outcome(self.instance, self.change, tuple(self.settings), adjusted)
 
     def result(self) -> dict[str, object]:
@@ -162,7 +167,7 @@ async def rehearse_set(core: Core, name: str, settings: dict[str, str]) -> Opera
     driver.check(change.after, driver.capabilities(core.facts))
     verdict_on_change(core, instance, change.after)[0].require()
     runs = instance.phase in RUNS
-    adjusted = await apply_change(core, instance, change, dry_run=True) if runs else Adjusted()
+    adjusted = await apply_change(core, instance, change, dry_run=True) if runs else at_rest(change)
     told, _ = outcome(instance, change, tuple(settings), adjusted)
     moment = now()
     return Operation(
