@@ -308,6 +308,7 @@ COMMANDS = (
         options=(
             *SHAPE,
             *POLICY,
+            *LIMITS,
             Option("unset", "take a setting away, such as `memory` or `env.A`", value="KEY", repeat=True),
         ),
         positionals=(PROFILE,),

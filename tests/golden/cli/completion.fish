@@ -305,6 +305,18 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l ttl -d 'end it after this time, such as `30m`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l ttl-action -d 'what happens then (default: stop)' -x -a 'stop delete'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l protect -d 'refuse to delete it, even with --force'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l cpu-shares -d 'weight against others when processors are short; 100 is usual' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l cpu-quota -d 'processors'\'' worth of time it gets at most, such as `1.5`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l cpu-pin -d 'processors of the host it may run on, such as `0-3,6`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l pids -d 'how many processes and threads it may have (containers: 4096 if not given)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk-read-iops -d 'read operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk-write-iops -d 'write operations a second' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk-read-bps -d 'bytes read a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk-write-bps -d 'bytes written a second, such as `50M` (of 1024)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l net-in -d 'bits a second towards it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l processes -d 'processes of one user in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l open-files -d 'open files of one program in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l unset -d 'take a setting away, such as `memory` or `env.A`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
