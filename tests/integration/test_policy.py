@@ -1,4 +1,4 @@
-"""Policies with a real daemon and real containers: restarts, time to live, protection, start with the host, profiles, sums."""
+"""Policies with a real daemon and real containers: restarts, ends by time, protection, boots, profiles, sums."""
 
 import time
 from collections.abc import Callable
