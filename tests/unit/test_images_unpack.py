@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from yurt.beneath import DIRECTORY
 from yurt.errors import Invalid
-from yurt.images.unpack import extract, safe_parts
+from yurt.images.outside.extract import Quotas, safe_parts, unpack_stream
 
 Entry = tuple[str, Callable[[tarfile.TarInfo], None], bytes]
 
@@ -62,6 +63,14 @@ def target(tmp_path: Path) -> Path:
     (tmp_path / "outside").write_text("untouched")
     (tmp_path / "target").mkdir()
     return tmp_path / "target"
+
+
+def extract(source: io.BytesIO, target: Path) -> None:
+    root = os.open(target, DIRECTORY)
+    try:
+        unpack_stream(source, root, Quotas())
+    finally:
+        os.close(root)
 
 
 def assert_nothing_outside(target: Path) -> None:

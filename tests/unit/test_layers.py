@@ -11,11 +11,13 @@ EVERYBODY = {"model", "errors", "units"}
 AREAS = ("drivers", "images", "storage", "network", "cluster", "state")
 DOORS: dict[str, set[str]] = {
     "cli": {"client", "paths"},
-    "client": {"paths"},
+    "client": {"paths", "beneath"},
     "api": {"engine"},
     "engine": {*AREAS, "host"},
     **{area: {"host"} for area in AREAS},
-    "host": {"paths"},
+    "images": {"host", "beneath"},
+    "host": {"paths", "beneath"},
+    "beneath": set(),
     "model": set(),
     "errors": set(),
     "units": set(),
@@ -24,7 +26,13 @@ DOORS: dict[str, set[str]] = {
     "__main__": {"cli", "daemon"},
 }
 COMPOSITION_ROOT = "daemon"
-EXTRA = {"cli": set(EVERYBODY) - {"model"}, "errors": set(), "paths": set(), "units": {"errors"}}
+EXTRA: dict[str, set[str]] = {
+    "cli": set(EVERYBODY) - {"model"},
+    "errors": set(),
+    "paths": set(),
+    "beneath": set(),
+    "units": {"errors"},
+}
 # floors that are allowed to bring their own third-party libraries; everything else is standard library and msgspec
 LIBRARIES = {
     "api": {"msgspec", "starlette", "uvicorn", "websockets"},
@@ -36,6 +44,7 @@ LIBRARIES = {
     "errors": set(),
     "units": set(),
     "paths": set(),
+    "beneath": set(),
     "yurt": set(),
     "__main__": set(),
 }

@@ -69,19 +69,26 @@ async def run(
     check: bool = True,
     on_stderr: Callable[[str], None] | None = None,
     private_mounts: bool = False,
+    input_fd: int | None = None,
+    output_fd: int | None = None,
 ) -> Finished:
     """Run a tool to its end. On timeout or cancellation its whole process group is killed.
 
     `on_stderr` receives each line of standard error as it comes (progress). `private_mounts` runs it behind
-    `unshare --mount --propagation slave`. Raises ToolFailed (with `check`) and Timeout.
+    `unshare --mount --propagation slave`. `input_fd` and `output_fd` become its standard input and output, for pipelines
+    between two tools; they stay the caller's. Raises ToolFailed (with `check`) and Timeout.
     """
     words = [*(("unshare", "--mount", "--propagation", "slave", "--") if private_mounts else ()), *argv]
     log.debug("run: %s", shown(words))
     try:
         process = await asyncio.create_subprocess_exec(
             *words,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE
+            if stdin is not None
+            else subprocess.DEVNULL
+            if input_fd is None
+            else input_fd,
+            stdout=subprocess.PIPE if output_fd is None else output_fd,
             stderr=subprocess.PIPE,
             env={**CLEAN_ENVIRONMENT, **(env or {})},
             cwd=cwd,
@@ -111,7 +118,7 @@ async def run(
 async def _communicate(
     process: asyncio.subprocess.Process, stdin: bytes | None, on_stderr: Callable[[str], None] | None
 ) -> tuple[bytes, bytes]:
-    assert process.stdout and process.stderr
+    assert process.stderr
 
     async def feed() -> None:
         if process.stdin is not None:
@@ -120,9 +127,9 @@ async def _communicate(
                 await process.stdin.drain()
             process.stdin.close()
 
-    async def collect(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> bytes:
+    async def collect(stream: asyncio.StreamReader | None, on_line: Callable[[str], None] | None) -> bytes:
         kept, pending = bytearray(), b""
-        while chunk := await stream.read(65536):
+        while stream is not None and (chunk := await stream.read(65536)):
             if len(kept) < OUTPUT_LIMIT:
                 kept += chunk[: OUTPUT_LIMIT - len(kept)]
             if on_line:

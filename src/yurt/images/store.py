@@ -196,7 +196,7 @@ class ImageStore:
             tree.mkdir(mode=0o755)
             for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
                 await asyncio.to_thread(self.blobs.verify, layer)
-                await unpack.unpack_layer(self.blobs.path(layer.digest), layer, diff_id, tree, work)
+                await unpack.unpack_layer(self.blobs.path(layer.digest), layer, diff_id, tree)
             await _write_through(tree)
             await asyncio.to_thread(publish, tree, target)
         return target
