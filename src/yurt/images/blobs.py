@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -177,10 +178,15 @@ class BlobStore:
 
 def hash_file(path: Path) -> str:
     """The digest of a whole file."""
-    hasher = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
+        return hash_stream(file)
+
+
+def hash_stream(file: BinaryIO) -> str:
+    """The digest of what is left of an open file."""
+    hasher = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        hasher.update(chunk)
     return "sha256:" + hasher.hexdigest()
 
 

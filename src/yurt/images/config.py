@@ -65,6 +65,22 @@ def document(name: str, recipe: Recipe, diff_id: str, moment: float) -> bytes:
     return msgspec.json.encode(whole)
 
 
+def imported_document(
+    *, execution: Execution, init: str, systemd: bool, diff_id: str, moment: float
+) -> bytes:
+    """The config document of an image made from an archive. Of the archive's labels none is kept: ours decide things."""
+    labels = {**({INIT_LABEL: init} if init else {}), **({SYSTEMD_LABEL: "true"} if systemd else {})}
+    created = datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
+    whole = Document(
+        architecture="amd64",
+        os="linux",
+        created=created,
+        config=msgspec.structs.replace(execution, labels=labels),
+        rootfs=RootFs(diff_ids=(diff_id,)),
+    )
+    return msgspec.json.encode(whole)
+
+
 def describe(store: BlobStore, reference: str, named: Descriptor) -> Image:
     """Read what the store knows about one named manifest. Blocking. Raises NotFound and Internal."""
     manifest = store.manifest(named.digest)

@@ -31,6 +31,7 @@ from yurt.images import blobs, config, forms, prune, recipes, unpack
 from yurt.images.forms import DEFAULT_DISK_BYTES
 from yurt.images.kernel import Kernel, KernelStore
 from yurt.images.locks import Locks
+from yurt.images.outside import spool
 from yurt.images.recipes import Recipe
 from yurt.model.image import Image
 from yurt.model.names import parse_name, parse_reference
@@ -44,9 +45,10 @@ BUILD_PREFIX = ".build-"
 WORK = ".work"
 
 
-# inside the class, `list` is a method
+# inside the class, `list` and `prune` are methods
 Images: TypeAlias = list[Image]
 Names: TypeAlias = list[str]
+Report: TypeAlias = prune.PruneReport
 
 
 class ImageStore:
@@ -123,16 +125,27 @@ class ImageStore:
                 await asyncio.to_thread(remove_tree, work)
 
     async def _publish(self, name: str, recipe: Recipe, tree: Path, layer: Path, diff_id: str) -> Image:
-        packed = await asyncio.to_thread(blobs.hash_file, layer)
         document = config.document(name, recipe, diff_id, time.time())
+        packed = await asyncio.to_thread(blobs.hash_file, layer)
         async with self._locks.held(STORE_LOCK):
-            return await asyncio.to_thread(self._publish_held, name, document, tree, layer, packed)
+            notes = {config.RECIPE: name}
+            return await asyncio.to_thread(self._publish_held, name, document, tree, layer, packed, notes)
 
-    def _publish_held(self, name: str, document: bytes, tree: Path, layer: Path, packed: str) -> Image:
+    async def adopt(self, reference: str, document: bytes, tree: Path, layer: Path) -> Image:
+        """Make a tree and the layer packed of it an image of this name. Both lie below `forms` and move away from there."""
+        await _write_through(tree)
+        packed = await asyncio.to_thread(blobs.hash_file, layer)
+        await self._prepare()
+        async with self._locks.held(STORE_LOCK):
+            return await asyncio.to_thread(self._publish_held, reference, document, tree, layer, packed, {})
+
+    def _publish_held(
+        self, name: str, document: bytes, tree: Path, layer: Path, packed: str, notes: dict[str, str]
+    ) -> Image:
         reference = parse_reference(name)
         layers = (self.blobs.take(layer, packed, blobs.LAYER + "+zstd"),)
         settings = self.blobs.add(document, blobs.CONFIG)
-        manifest = blobs.Manifest(config=settings, layers=layers, annotations={config.RECIPE: name})
+        manifest = blobs.Manifest(config=settings, layers=layers, annotations=notes)
         named = self.blobs.add(msgspec.json.encode(manifest), blobs.MANIFEST)
         form = self._form_folder(named.digest) / ROOTFS
         if not form.exists():
@@ -171,7 +184,17 @@ class ImageStore:
             async with self._locks.tried(lock) as ours:
                 if ours:
                     report += await asyncio.to_thread(prune.remove_all, leftovers, dry_run=dry_run)
-        return report
+        return report + await asyncio.to_thread(self._prune_uploads, dry_run=dry_run)
+
+    def _prune_uploads(self, *, dry_run: bool) -> Report:
+        """Remove what a killed daemon left of uploads."""
+        return prune.remove_all(spool.abandoned(self.forms), dry_run=dry_run)
+
+    async def new_spool(self) -> spool.Spool:
+        """Room for an upload, on the file system of the forms. What killed daemons left goes first."""
+        await self._prepare()
+        await asyncio.to_thread(self._prune_uploads, dry_run=False)
+        return await asyncio.to_thread(spool.Spool.new, self.forms)
 
     async def rootfs_dir(self, image: Image, progress: Progress) -> Path:
         """Return the image's directory tree, to be read only; unpacked from its layers when it is missing."""

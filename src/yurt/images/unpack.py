@@ -5,6 +5,7 @@ Source: OCI image format specification, "Image Layer Filesystem Changeset".
 """
 
 import asyncio
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -54,7 +55,11 @@ async def unpack_layer(
     """
     if descriptor.media_type not in KNOWN_LAYERS:
         raise Invalid(f"layers of type `{printable(descriptor.media_type)}` are not known here")
-    done = await unpack_archive_file(blob, target, quotas, layer=True)
+    archive = os.open(blob, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        done = await unpack_archive_file(archive, target, quotas, layer=True)
+    finally:
+        os.close(archive)
     if done.digest != diff_id:
         hint = "delete the image, build it again"
         raise Internal(f"layer {descriptor.digest} does not hold what its image says", hint=hint)
@@ -62,10 +67,13 @@ async def unpack_layer(
 
 
 async def unpack_archive_file(
-    archive: Path, target: Path, quotas: Quotas, *, layer: bool, report: Progress | None = None
+    archive: int, target: Path, quotas: Quotas, *, layer: bool, report: Progress | None = None
 ) -> pipeline.Unpacked:
-    """Unpack a tar archive, compressed or not, over `target`. Raises Invalid, Exhausted, Timeout."""
-    size = (await asyncio.to_thread(archive.stat)).st_size
+    """Unpack a tar archive (an open file, read from its beginning), compressed or not, over `target`.
+
+    Raises Invalid, Exhausted, Timeout.
+    """
+    size = os.fstat(archive).st_size
     task: dict[str, object] = {
         "do": "unpack",
         "quotas": asdict(quotas),

@@ -83,15 +83,15 @@ async def ask(
     task: dict[str, object],
     answer: type[A],
     *,
-    archive: Path | None = None,
+    archive: int | None = None,
     read: tuple[tuple[Path, str], ...] = (),
     write: tuple[tuple[Path, str], ...] = (),
     timeout_s: float,
     report: Progress | None = None,
 ) -> A:
-    """Let a worker do one task, with the archive's plain bytes on its standard input. Raises what it refuses with.
+    """Let a worker do one task, with the plain bytes of the open file `archive` on its standard input.
 
-    Cancelling it kills both programs.
+    Raises what it refuses with. Cancelling it kills both programs.
     """
     command, seen = python_in_cell("yurt.images.outside.worker")
     room = max(64 << 20, free_bytes(write[0][0]) - RESERVE_BYTES) if write else 1 << 20
@@ -100,16 +100,12 @@ async def ask(
     on_line = None if report is None else _teller(report)
     if archive is None:
         return _believe(await run_in_cell(cell, argv, timeout_s=timeout_s), None, answer)
-    source = os.open(archive, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        form = compression_of(os.pread(source, 16, 0))
-        if form:
-            done, first = await _decompressed(cell, argv, source, form, timeout_s, on_line)
-        else:
-            first = None
-            done = await run_in_cell(cell, argv, timeout_s=timeout_s, input_fd=source, on_stderr=on_line)
-    finally:
-        os.close(source)
+    form, first = compression_of(os.pread(archive, 16, 0)), None
+    os.lseek(archive, 0, os.SEEK_SET)
+    if form:
+        done, first = await _decompressed(cell, argv, archive, form, timeout_s, on_line)
+    else:
+        done = await run_in_cell(cell, argv, timeout_s=timeout_s, input_fd=archive, on_stderr=on_line)
     return _believe(done, first, answer)
 
 
