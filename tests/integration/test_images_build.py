@@ -385,7 +385,7 @@ def test_packing_and_unpacking_keeps_odd_files(tmp_path: Path) -> None:
     async def both() -> None:
         layer, diff_id = await unpack.pack(tree, work)
         found = Descriptor(media_type=LAYER + "+zstd", digest="sha256:" + "0" * 64, size=0)
-        await unpack.unpack_layer(layer, found, diff_id, target, work)
+        await unpack.unpack_layer(layer, found, diff_id, target)
 
     asyncio.run(both())
     assert listing(target) == listing(tree)
