@@ -5,6 +5,7 @@ import struct
 from ipaddress import ip_address
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+ACKNOWLEDGEMENT = 0x10
 ARP, IP4, IP6, VLAN, QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 
 
@@ -23,7 +24,7 @@ def tagged(frame: bytes, *tags: tuple[int, int]) -> bytes:
 
 def checksum(data: bytes) -> int:
     words = struct.unpack(f"!{len(data + bytes(len(data) % 2)) // 2}H", data + bytes(len(data) % 2))
-    total = sum(words)
+    total: int = sum(words)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -62,6 +63,11 @@ def udp(source: str, target: str, sport: int, dport: int, payload: bytes) -> byt
         return plain
     total = checksum(pseudo(source, target, 17, len(plain)) + plain)
     return plain[:6] + struct.pack("!H", total) + plain[8:]
+
+
+def tcp(sport: int, dport: int, flags: int) -> bytes:
+    """A segment without data; its checksum is left to whoever needs it."""
+    return struct.pack("!HHIIBBHHH", sport, dport, 1, 1, 0x50, flags, 1024, 0, 0)
 
 
 def icmpv6(source: str, target: str, kind: int, rest: bytes, *, code: int = 0) -> bytes:

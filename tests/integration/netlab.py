@@ -70,13 +70,13 @@ def raw_socket(namespace: str, device: str) -> socket.socket:
 
 def drain(sniffer: socket.socket) -> list[bytes]:
     """What a packet socket has heard, but not what its own namespace sent."""
-    frames = []
+    frames: list[bytes] = []
     while True:
         try:
             frame, origin = sniffer.recvfrom(65536)
         except BlockingIOError:
             return frames
-        if origin[2] != socket.PACKET_OUTGOING:  # type: ignore[attr-defined]
+        if origin[2] != socket.PACKET_OUTGOING:
             frames.append(frame)
 
 
@@ -152,6 +152,15 @@ class Lab:
                 Path(f"/proc/sys/net/{path}").write_text("1")
 
         inside(self.host, forwarding)
+
+    def bridged_to_inet(self, *, on: bool) -> None:
+        """Whether bridged packets pass the inet tables, too (br_netfilter)."""
+
+        def change() -> None:
+            for name in ("iptables", "ip6tables"):
+                Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}").write_text("1" if on else "0")
+
+        inside(self.host, change)
 
     def add_network(self, number: int, **changes: object) -> NetworkRules:
         words: dict[str, object] = {
