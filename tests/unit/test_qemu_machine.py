@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from yurt.drivers.base import DriverEvent, Launched
-from yurt.drivers.log import MachineLog
+from yurt.host.machinelog import MachineLog
 from yurt.drivers.qemu.machine import KEPT_EVENTS, Machine
 from yurt.drivers.qemu.monitor import EVENTS_KEPT, Monitor
 from yurt.drivers.qemu.process import Started

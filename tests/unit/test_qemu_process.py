@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from yurt.drivers.base import Launched, decode_launched, encode_launched, read_launched
-from yurt.drivers.log import LIMIT, MachineLog
+from yurt.host.machinelog import LIMIT, MachineLog
 from yurt.drivers.qemu import process
 from yurt.drivers.qemu.monitor import MachineEvent, parse_event
 from yurt.errors import Unavailable

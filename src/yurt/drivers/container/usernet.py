@@ -14,11 +14,11 @@ from pathlib import Path
 from yurt.drivers.base import Attachments, Launched
 from yurt.drivers.container.launch import spawned
 from yurt.drivers.container.userns import first_word
-from yurt.drivers.log import MachineLog
 from yurt.errors import ToolFailed
 from yurt.host import mounts, proc
 from yurt.host.confine import confined
 from yurt.host.gate import spawn_recorded
+from yurt.host.machinelog import MachineLog
 from yurt.host.netns import configure_ipv4
 
 TUN = Path("/dev/net/tun")

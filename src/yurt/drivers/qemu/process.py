@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, read_launched, write_launched
-from yurt.drivers.log import MachineLog
 from yurt.drivers.qemu import argv as command
 from yurt.drivers.qemu import limits
 from yurt.drivers.qemu.accel import kvm_groups
@@ -27,6 +26,7 @@ from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
+from yurt.host.machinelog import MachineLog
 from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.instance import Instance, ResolvedSpec
 
