@@ -154,7 +154,7 @@ static bool configure(struct settings *s)
     if (good) {
         int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         guest_hostname(s);
-        guest_network(s);
+        guest_network(s, false);
         if (root >= 0) {
             guest_files(root, s);
             close(root);

@@ -121,7 +121,8 @@ void guest_files(int root, const struct settings *s)
         write_hosts(etc, s->hostname);
     }
     if (s->dns[0] != 0) {
-        size = snprintf(text, sizeof text, "nameserver %.255s\n", s->dns);
+        size = s->search[0] == 0 ? 0 : snprintf(text, sizeof text, "search %.200s\n", s->search);
+        size += snprintf(text + size, sizeof text - (size_t)size, "nameserver %.200s\n", s->dns);
         write_file(etc, "resolv.conf", text, (size_t)size, 0644);
     }
     if (s->machine_id[0] != 0)
@@ -163,7 +164,7 @@ int job_configure(const struct settings *s)
 {
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     guest_hostname(s);
-    guest_network(s);
+    guest_network(s, false);
     if (root >= 0)
         guest_files(root, s);
     return 0;

@@ -13,8 +13,10 @@ void guest_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /
 /* grow.c: let a file system fill the disk `device` it lies on; `mounted` is a descriptor of its top. True: it does. */
 bool guest_grow(const char *device, int mounted);
 
-/* net.c: loopback up; the first NIC up with the address and route of the settings. 0, or -1 when there is no NIC. */
-int guest_network(const struct settings *s);
+/* net.c: loopback up; every NIC of the settings, found by its MAC, up with its addresses and routes, or the first one
+ * with the one address. `rename`: nobody uses them yet, so that each may get the name of its place, eth0, eth1, ...
+ * 0, or -1 when something is missing. */
+int guest_network(const struct settings *s, bool rename);
 
 /* device.c: waiting is for the kernel's uevents; a negative time means for ever. */
 bool device_wait(bool (*found)(void *context), void *context, int timeout_s); /* look, and again after each event */

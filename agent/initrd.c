@@ -194,7 +194,7 @@ int initrd_main(char **argv)
     read_config(&s);
     int root = mount_root(&s);
     guest_hostname(&s);
-    guest_network(&s);
+    guest_network(&s, true);
     guest_files(root, &s);
     enter_root(root);
     close(root);

@@ -32,7 +32,7 @@ static bool store_text(struct settings *s, uint16_t tag, const char *text)
         [TAG_WORKDIR] = &s->workdir,   [TAG_USER] = &s->user,               [TAG_NETWORK] = &s->network,
         [TAG_ADDRESS] = &s->address,   [TAG_GATEWAY] = &s->gateway,         [TAG_DNS] = &s->dns,
         [TAG_PATH] = &s->path,         [TAG_ROOT_DEVICE] = &s->root_device, [TAG_MACHINE_ID] = &s->machine_id,
-        [TAG_ACTION] = &s->action,
+        [TAG_ACTION] = &s->action,     [TAG_SEARCH] = &s->search,
     };
     if (tag >= sizeof places / sizeof places[0] || places[tag] == NULL)
         return false;
@@ -59,10 +59,10 @@ static void store_number(struct settings *s, const struct record *r)
 
 static bool is_list(uint16_t tag)
 {
-    return tag == TAG_INIT_ARGUMENT || tag == TAG_COMMAND || tag == TAG_ENV;
+    return tag == TAG_INIT_ARGUMENT || tag == TAG_COMMAND || tag == TAG_ENV || tag == TAG_NIC;
 }
 
-static bool count_lists(struct slice all, size_t counts[TAG_ENV + 1])
+static bool count_lists(struct slice all, size_t counts[TAG_NIC + 1])
 {
     struct record r;
     while (all.size > 0) {
@@ -79,7 +79,7 @@ static void set_defaults(struct settings *s)
     static const char empty[] = "";
     memset(s, 0, sizeof *s);
     s->mode = s->hostname = s->init = s->workdir = s->user = s->network = s->address = s->gateway = empty;
-    s->dns = s->root_device = s->machine_id = s->path = s->action = empty;
+    s->dns = s->search = s->root_device = s->machine_id = s->path = s->action = empty;
 }
 
 /* Copy one text with its terminator; the six bytes of each record's head always leave room for it. */
@@ -96,10 +96,10 @@ static bool copy_text(const struct record *r, char **cursor, char **text)
 
 static bool fill(struct settings *s, struct slice all)
 {
-    size_t counts[TAG_ENV + 1] = {0};
+    size_t counts[TAG_NIC + 1] = {0};
     if (!count_lists(all, counts))
         return false;
-    size_t total = counts[TAG_INIT_ARGUMENT] + counts[TAG_COMMAND] + counts[TAG_ENV] + 3;
+    size_t total = counts[TAG_INIT_ARGUMENT] + counts[TAG_COMMAND] + counts[TAG_ENV] + counts[TAG_NIC] + 4;
     s->arena = malloc(all.size + 1);
     s->lists = calloc(total, sizeof(char *));
     if (s->arena == NULL || s->lists == NULL)
@@ -107,8 +107,11 @@ static bool fill(struct settings *s, struct slice all)
     s->init_arguments = s->lists;
     s->command = s->init_arguments + counts[TAG_INIT_ARGUMENT] + 1;
     s->env = s->command + counts[TAG_COMMAND] + 1;
-    char **next[TAG_ENV + 1] = {
-        [TAG_INIT_ARGUMENT] = s->init_arguments, [TAG_COMMAND] = s->command, [TAG_ENV] = s->env};
+    s->nics = s->env + counts[TAG_ENV] + 1;
+    char **next[TAG_NIC + 1] = {[TAG_INIT_ARGUMENT] = s->init_arguments,
+                                [TAG_COMMAND] = s->command,
+                                [TAG_ENV] = s->env,
+                                [TAG_NIC] = s->nics};
     char *cursor = s->arena, *text;
     struct record r;
     while (all.size > 0 && next_record(&all, &r)) {

@@ -29,6 +29,8 @@ enum tag {
     TAG_FOLLOW = 20,
     TAG_ACTION = 21,
     TAG_GRACE_MS = 22,
+    TAG_NIC = 23, /* may repeat: words KEY=VALUE */
+    TAG_SEARCH = 24,
     TAG_CPUS = 40,
     TAG_MEMORY_MIB = 41,
     TAG_DISK_MIB = 42,
@@ -40,9 +42,9 @@ enum tag {
 struct settings {
     char *arena;
     char **lists;
-    const char *mode, *hostname, *init, *workdir, *user, *network, *address, *gateway, *dns;
+    const char *mode, *hostname, *init, *workdir, *user, *network, *address, *gateway, *dns, *search;
     const char *root_device, *machine_id, *path, *action;
-    char **init_arguments, **command, **env;
+    char **init_arguments, **command, **env, **nics;
     bool tty, stdin_open, follow;
     uint16_t rows, columns;
     uint32_t grace_ms, cpus, memory_mib, disk_mib;

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
-from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core, boot_config
+from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core
+from yurt.engine.networking import plug_in
 from yurt.errors import Invalid, Unavailable, Unsupported
 from yurt.host import layout as names
 from yurt.host.files import write_atomic
@@ -98,13 +99,14 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             hint=f"build it again with `yurt image build {spec.image.partition(':')[0]}`",
         )
     uid = FIRST_UID + instance.slot
-    boot = boot_config(instance)
+    boot = core.boot_config(instance)
     if spec.kind is Kind.CONTAINER and boots_systemd(spec):
         boot = replace(boot, init_args=systemd_arguments(core.facts.cgroups))
     config = encode_config(boot)
     given = Attachments(
         run_dir=run_dir, state_dir=state_dir, uid=uid, gid=uid, cgroup=f"yurt/{instance.id}", config=config
     )
+    given = replace(given, nics=await plug_in(core, instance))
     if spec.kind is Kind.CONTAINER:
         await asyncio.to_thread(require_passage, run_dir, base)
         return replace(

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from yurt.drivers.agent.build import agent_binary, source_dir
 from yurt.drivers.agent.config import BootConfig, encode_config
-from yurt.drivers.base import Driver, DriverEvent, SupportsDetach
+from yurt.drivers.base import Driver, DriverEvent, NicAttachment, SupportsDetach
 from yurt.drivers.qemu.accel import choose
 from yurt.engine.events import EventBus
 from yurt.engine.live import Live
 from yurt.engine.logs import LIFECYCLE_LIMIT, BoundedLog, lifecycle_line
+from yurt.engine.networking import nic_attachments
 from yurt.engine.operation import Operations
 from yurt.engine.records import Records
 from yurt.engine.timers import Clock, SystemClock
@@ -30,6 +31,8 @@ from yurt.model.image import Image
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase
 from yurt.model.operation import Progress
 from yurt.model.settings import Settings
+from yurt.network.ipam import Addresses
+from yurt.network.service import Networks
 
 log = logging.getLogger("yurt.core")
 FIRST_UID = 0x3D000000
@@ -53,6 +56,8 @@ class Core:
     settings: Settings = field(default_factory=Settings)
     clock: Clock = field(default_factory=SystemClock)
     operations: Operations = field(init=False)
+    networks: Networks = field(init=False)
+    addresses: Addresses = field(default_factory=Addresses)
     lives: dict[str, Live] = field(default_factory=dict)
     building: dict[str, asyncio.Lock] = field(default_factory=dict)  # by recipe
     _lifecycle: dict[str, BoundedLog] = field(default_factory=dict)
@@ -64,6 +69,9 @@ class Core:
     def new_boot(self) -> bool:
         """Whether the host has booted since those who start with it were last started."""
         return bool(self.facts.boot_id) and self.records.boot_id != self.facts.boot_id
+
+    def __post_init__(self) -> None:
+        self.networks = Networks(self.layout, self.facts, self._network_news)
 
     async def agent(self) -> Path:
         """The yurt-agent binary for this host's guests, built on first use."""
@@ -104,6 +112,10 @@ class Core:
             "notice": f"without hardware assistance, so slower: {verdict.reason} (`yurt doctor` has more)"
         }
 
+    def boot_config(self, instance: Instance) -> BootConfig:
+        """What the agent is told at boot."""
+        return boot_config(instance, nic_attachments(instance, self.records.networks, self.networks.tag))
+
     def driver(self, instance: Instance) -> Driver:
         return self.drivers[instance.spec.kind]
 
@@ -135,7 +147,7 @@ class Core:
             self.driver(instance),
             self.run_dir(instance.id),
             self.layout.instance_state(instance.id),
-            configure=boot_config(instance) if instance.spec.kind is Kind.VM else None,
+            configure=self.boot_config(instance) if instance.spec.kind is Kind.VM else None,
             on_event=lambda event: self._driver_event(instance.id, event),
             on_agent=lambda ready: self._agent_event(instance.id, ready),
         )
@@ -185,6 +197,9 @@ class Core:
             data={"reason": event.reason, "hint": event.hint},
         )
 
+    def _network_news(self, what: str, name: str, data: dict[str, object]) -> None:
+        self.bus.publish(what, name, data=data)
+
     def _agent_event(self, instance_id: str, ready: bool) -> None:
         instance = self.records.instances.get(instance_id)
         if instance is not None:
@@ -224,6 +239,7 @@ class Core:
             await self.let_go(instance_id)
         for entry in self._lifecycle.values():
             entry.close()
+        await self.networks.close()
         for driver in self.drivers.values():
             if isinstance(driver, SupportsDetach):
                 await driver.detach()
@@ -241,10 +257,10 @@ def ending(live: Live) -> dict[str, object]:
     return {"exit_code": code, "crashed": crashed, "reason": event.reason, "hint": event.hint}
 
 
-def boot_config(instance: Instance) -> BootConfig:
+def boot_config(instance: Instance, nics: tuple[NicAttachment, ...] = ()) -> BootConfig:
     """What the agent is told at boot. Pure.
 
-    The addresses are those of QEMU's and slirp4netns's user-mode network.
+    The addresses of user-mode networks are those of QEMU and slirp4netns. A container's NICs are configured from outside.
     """
     spec = instance.spec
     command = spec.init is Init.COMMAND
@@ -260,10 +276,12 @@ def boot_config(instance: Instance) -> BootConfig:
         user=spec.user,
         tty=spec.tty and command,
         stdin=spec.stdin and command,
-        network="user" if user_network else "none",
+        network=spec.network.value,
+        nics=() if spec.kind is Kind.CONTAINER else nics,
+        search=next((nic.domain for nic in nics if nic.dns), ""),
         address="10.0.2.15/24" if user_network else "",
         gateway="10.0.2.2" if user_network else "",
-        dns="10.0.2.3" if user_network else "",
+        dns="10.0.2.3" if user_network else next((nic.dns[0] for nic in nics if nic.dns), ""),
         root_device="/dev/vda",
         machine_id=hashlib.sha256(b"yurt machine-id " + instance.id.encode()).hexdigest()[:32],
     )

@@ -3,6 +3,7 @@
 Networks and addresses are records of ours; what they become on the host is `yurt.network`'s business.
 """
 
+import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
@@ -14,7 +15,7 @@ from yurt.drivers.base import NicAttachment
 from yurt.engine.records import Records, Writes, now, put_network
 from yurt.errors import YurtError
 from yurt.model.host import HostFacts
-from yurt.model.instance import Instance, InstanceSpec, Kind, NetworkMode, Phase
+from yurt.model.instance import Instance, InstanceSpec, Kind, NetworkMode
 from yurt.model.network import DEFAULT_NETWORK, Network, NetworkSpec, Nic, NicSpec
 from yurt.model.settings import Settings
 from yurt.network.firewall import PortBinding
@@ -24,6 +25,8 @@ from yurt.state.base import Delete, Put
 
 if TYPE_CHECKING:
     from yurt.engine.core import Core
+
+log = logging.getLogger("yurt.networking")
 
 
 def network_mode(spec: InstanceSpec, settings: Settings, facts: HostFacts) -> NetworkMode:
@@ -82,7 +85,9 @@ def free_addresses(nics: Iterable[Nic]) -> Writes:
     ]
 
 
-def nic_attachments(instance: Instance, networks: Mapping[str, Network], tag: str) -> tuple[NicAttachment, ...]:
+def nic_attachments(
+    instance: Instance, networks: Mapping[str, Network], tag: str
+) -> tuple[NicAttachment, ...]:
     """What the driver and the agent are told of each NIC. Pure.
 
     The first NIC that leads out of its network has the default routes and its network's name server the questions;
@@ -99,7 +104,9 @@ def nic_attachments(instance: Instance, networks: Mapping[str, Network], tag: st
             NicAttachment(
                 index=nic.index,
                 device=nic.device,
-                peer=device_name(tag, instance.slot, nic.index, "p") if instance.spec.kind is Kind.CONTAINER else "",
+                peer=device_name(tag, instance.slot, nic.index, "p")
+                if instance.spec.kind is Kind.CONTAINER
+                else "",
                 mac=nic.mac,
                 mtu=network.mtu,
                 ipv4=f"{nic.ipv4}/{ip_network(network.ipv4).prefixlen}" if nic.ipv4 else "",
@@ -156,6 +163,11 @@ async def unplug(core: "Core", instance: Instance) -> None:
         await core.networks.disconnect(ports_of(core, instance))
 
 
+def introduce(core: "Core", instance: Instance) -> None:
+    """Let the name servers know an instance by the name that it has now. Safe to repeat."""
+    core.networks.introduce(instance.id, instance.name, ports_of(core, instance))
+
+
 def forget(core: "Core", instance: Instance) -> None:
     """Let the name servers forget an instance that is being deleted. Safe to repeat."""
     core.networks.forget(instance.id, [nic.network for nic in instance.spec.nics])
@@ -163,12 +175,10 @@ def forget(core: "Core", instance: Instance) -> None:
 
 async def keep_up(core: "Core", running: Iterable[Instance]) -> None:
     """When the daemon starts: bring networks and the ports of what runs to what they should be."""
-    if not core.records.networks and not any(instance.spec.nics for instance in running):
+    if not core.facts.root:
         return
     ports = [port for instance in running for port in ports_of(core, instance)]
     try:
         await core.networks.reconcile(list(core.records.networks.values()), ports)
     except YurtError as error:
-        core.log.error("managed networks could not be brought up: %s", error)
-
-
+        log.error("managed networks could not be brought up: %s", error)

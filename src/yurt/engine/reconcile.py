@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.base import Observed
 from yurt.engine.core import ACTIVE, Core
+from yurt.engine.networking import keep_up
 from yurt.engine.records import put_instance
 from yurt.errors import YurtError
 from yurt.model.instance import Instance, Phase
@@ -37,6 +38,8 @@ async def reconcile(core: Core) -> None:
             if instance_id in held:  # finishing or undoing has changed what is there
                 observed = await observe(core, instance)
             await _agree(core, instance, observed)
+    running = [core.records.instances[live] for live in core.lives if live in core.records.instances]
+    await keep_up(core, running)
     for path in orphans(core):
         log.warning("left alone: %s belongs to no instance of ours", path)
 

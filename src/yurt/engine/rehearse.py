@@ -35,7 +35,7 @@ async def rehearse_create(core: Core, spec: InstanceSpec, name: Name, *, start: 
     result: dict[str, object] = {"name": str(name), "admission": msgspec.to_builtins(verdict)}
     with suppress(NotFound):
         image = await core.images.get(parse_reference(spec.image))
-        resolved = resolve(spec, image, core.facts)
+        resolved = resolve(spec, image, core.facts, core.settings)
         driver = core.drivers[resolved.kind]
         driver.check(resolved, driver.capabilities(core.facts))
         result["resolved"] = msgspec.to_builtins(resolved)

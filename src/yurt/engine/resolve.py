@@ -1,12 +1,14 @@
 """Defaults in one pure step: a wish, an image and a host give a resolved spec."""
 
 from yurt.engine.limitcheck import check_limits
+from yurt.engine.networking import network_mode
 from yurt.engine.policy import check_policy
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
 from yurt.model.instance import GIB, MIB, AccelMode, Init, InstanceSpec, Kind, NetworkMode, ResolvedSpec
 from yurt.model.names import check_label
+from yurt.model.settings import Settings
 from yurt.units import format_size
 
 DEFAULT_MEMORY = {Kind.MICROVM: 512 * MIB, Kind.VM: GIB}
@@ -14,13 +16,15 @@ DEFAULT_DISK = 10 * GIB
 MIN_MEMORY = {Kind.MICROVM: 96 * MIB, Kind.VM: 192 * MIB, Kind.CONTAINER: 32 * MIB}
 
 
-def resolve(spec: InstanceSpec, image: Image, facts: HostFacts) -> ResolvedSpec:
+def resolve(
+    spec: InstanceSpec, image: Image, facts: HostFacts, settings: Settings | None = None
+) -> ResolvedSpec:
     """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
     _refuse_unready(spec)
     kind = kind_of(spec)
     cpus, memory, disk = sizes(spec, facts)
     _check_sizes(kind, cpus, memory, disk, facts)
-    network = spec.network or NetworkMode.USER
+    network = network_mode(spec, settings or Settings(), facts)
     check_limits(spec.limits, kind, cpus, network, facts)
     _check_texts(spec)
     policy = spec.policy.filled()
@@ -87,8 +91,10 @@ def _refuse_unready(spec: InstanceSpec) -> None:
     for name in UNREADY:
         if getattr(spec, name) != getattr(plain, name):
             raise Unsupported(f"`{name}` cannot be set yet")
-    if spec.network is NetworkMode.MANAGED:
-        raise Unsupported("managed networks are not there yet")
+    if spec.nics and spec.network not in (None, NetworkMode.MANAGED):
+        raise Invalid(
+            f"NICs on networks and `{spec.network}` exclude each other", hint="leave one of them out"
+        )
 
 
 def _init(spec: InstanceSpec, image: Image) -> Init:

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from yurt.engine import networking
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, put_instance
 from yurt.engine.steps import InstancePlan
@@ -86,3 +87,7 @@ class Rename(InstancePlan):
 
     def result(self) -> dict[str, object]:
         return {"name": self.arguments["new_name"]}
+
+    async def ended(self, operation: Operation) -> None:
+        if operation.error is None:
+            networking.introduce(self.core, self.instance)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from yurt.drivers.base import Launched, SupportsAgent
+from yurt.engine import networking
 from yurt.engine.attach import attachments
 from yurt.engine.capacity import verdict_on_start
 from yurt.engine.core import Core
@@ -40,6 +41,8 @@ class InstancePlan(Plan):
     async def remove_files(self) -> None:
         """Take away disk and logs: renamed first, so that a crash leaves no half of them under their name."""
         self.core.forget(self.instance_id)
+        if (instance := self.core.records.instances.get(self.instance_id)) is not None:
+            networking.forget(self.core, instance)
         directory = self.core.layout.instance_state(self.instance_id)
         trash = directory.with_name(f".{self.instance_id}.trash")
         if directory.is_dir():
@@ -84,6 +87,7 @@ async def take_down(core: Core, instance_id: str, instance: Instance) -> None:
         await driver.kill(run_dir)
     await core.let_go(instance_id)
     await driver.cleanup(run_dir)
+    await networking.unplug(core, instance)
     await asyncio.to_thread(remove_tree, run_dir)
 
 

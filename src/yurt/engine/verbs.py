@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from yurt.engine import attach, policy
+from yurt.engine import attach, networking, policy
 from yurt.engine.capacity import verdict_on_create, verdict_on_start
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import ensure_image
@@ -55,7 +55,7 @@ class Create(InstancePlan):
     async def image(self) -> None:
         spec = self.spec
         self._image = await ensure_image(self.core, spec.image, self.report)
-        resolved = resolve(spec, self._image, self.core.facts)
+        resolved = resolve(spec, self._image, self.core.facts, self.core.settings)
         driver = self.core.drivers[resolved.kind]
         driver.check(resolved, driver.capabilities(self.core.facts))
         self._resolved = resolved
@@ -68,17 +68,25 @@ class Create(InstancePlan):
 
     async def record(self) -> None:
         starting = bool(self.arguments["start"])
+        slot = int(str(self.arguments["slot"]))
+        wishes = networking.wishes_of(self.spec, self._resolved.network)
+        used = await self.core.networks.used_subnets() if wishes else []
         instance = Instance(
             id=InstanceId(self.instance_id),
             name=Name(str(self.arguments["name"])),
             spec=self._resolved,
             phase=Phase.STARTING if starting else Phase.STOPPED,
-            slot=int(str(self.arguments["slot"])),
+            slot=slot,
             base=str(self._base),
             created_at=now(),
             operation=self.operation_id,
         )
-        await self.core.records.write(lambda: [put_instance(instance)])
+
+        def make() -> Writes:
+            nics, reserved = networking.plan_nics(self.core, wishes, self.instance_id, slot, used)
+            return [put_instance(replace(instance, spec=replace(self._resolved, nics=nics))), *reserved]
+
+        await self.core.records.write(make)
         self.core.note(instance, f"created from {self._resolved.image} as {self._resolved.kind}")
         self.core.bus.publish("instance.created", instance.name, target_id=instance.id)
 
@@ -120,12 +128,12 @@ def running(core: Core, instance: Instance, launching: Launching, *, automatic: 
 
 
 def forget_writes(instance: Instance | None, instance_id: str, arguments: dict[str, object]) -> Writes:
-    """The writes that make a name, a slot and a record free again."""
+    """The writes that make a name, a slot, addresses and a record free again."""
     name = instance.name if instance is not None else str(arguments["name"])
     slot = instance.slot if instance is not None else int(str(arguments["slot"]))
     writes: Writes = [Delete(f"names/{name}"), Delete(f"slots/{slot}")]
     if instance is not None:
-        writes.append(Delete(f"instances/{instance_id}"))
+        writes += [Delete(f"instances/{instance_id}"), *networking.free_addresses(instance.spec.nics)]
     return writes
 
 

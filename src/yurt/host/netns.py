@@ -1,13 +1,16 @@
-"""Network namespaces: an IPv4 interface in somebody's namespace, configured from a thread that visits it."""
+"""Network namespaces: interfaces in somebody's namespace, configured from a thread that visits it."""
 
 import ctypes
 import fcntl
 import os
 import socket
 import struct
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
 from yurt.errors import Denied, Internal, NotFound
+from yurt.host.netlink import Netlink
 from yurt.host.visit import in_own_thread
 
 CLONE_NEWNET = 0x40000000
@@ -41,6 +44,47 @@ def configure_ipv4(pid: int, interface: str, address: IPv4Interface, gateway: IP
         raise NotFound(kind="process", name=pid) from error
     except OSError as error:
         raise Internal(f"configuring `{interface}`: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A link of ours that is to become an interface in somebody's namespace. Gateways may be empty."""
+
+    link: str
+    name: str
+    mtu: int
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    gateways: tuple[str, ...]
+
+
+def move_in(pid: int, ends: Sequence[End]) -> None:
+    """Move links into a process's network namespace, and give them there their names, addresses and default routes.
+
+    Blocks for some milliseconds. Raises NotFound when the process or a link is gone, ToolFailed.
+    """
+    try:
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(kind="process", name=pid) from error
+    try:
+        with Netlink() as here:
+            for end in ends:
+                here.set_link(end.link, new_name=end.name, namespace=namespace)
+        in_own_thread("netns-visit", lambda: _settle(namespace, ends))
+    finally:
+        os.close(namespace)
+
+
+def _settle(namespace: int, ends: Sequence[End]) -> None:
+    if _libc.setns(namespace, CLONE_NEWNET) != 0:
+        raise Denied(f"entering a network namespace: {os.strerror(ctypes.get_errno())}")
+    with Netlink() as there:
+        for end in ends:
+            there.set_link(end.name, mtu=end.mtu, up=True)
+            for address in end.addresses:
+                there.add_address(end.name, address)
+            for gateway in end.gateways:
+                there.add_default_route(end.name, gateway)
 
 
 def _enter(pid: int) -> None:

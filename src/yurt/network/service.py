@@ -186,7 +186,11 @@ class Networks:
         there = await asyncio.to_thread(wires.links_of, self._alias)
         wanted = {port.network.name for port in ports}
         keep = [network for network in networks if network.name in wanted or network.bridge in there]
-        stale = there - {network.bridge for network in keep} - {name for port in ports for name in (port.nic.device, port.peer)}
+        stale = (
+            there
+            - {network.bridge for network in keep}
+            - {name for port in ports for name in (port.nic.device, port.peer)}
+        )
         if stale:
             log.info("taking away links that nobody uses: %s", " ".join(sorted(stale)))
             await asyncio.to_thread(wires.delete_links, *stale)
@@ -333,4 +337,4 @@ def _nameless(name: str) -> Network:
     )
 
 
-__all__ = ["Networks", "GuestPort", "rules_of", "unfit"]
+__all__ = ["GuestPort", "Networks", "rules_of", "unfit"]

@@ -4,21 +4,16 @@ Every link carries an alias that says whose it is, so that a yurt touches nothin
 All of it happens in the daemon's own network namespace. Calls block: for a millisecond, taking away for some tens.
 """
 
-import fcntl
 import hashlib
-import os
 import socket
-import struct
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from yurt.errors import Exists, Unavailable
 from yurt.host.netlink import Netlink
+from yurt.host.tap import make_tap
 from yurt.model.network import Network
 
-TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
-TUN = "/dev/net/tun"
 LINK_LOCAL = "fe80::1/64"  # the bridge's: known beforehand, and there before the first port is
 SYSCTL = Path("/proc/sys/net")
 BRIDGE_SYSCTLS = {
@@ -113,27 +108,6 @@ def set_sysctl(name: str, value: str) -> None:
         (SYSCTL / name).write_text(value)
     except OSError as error:
         raise Unavailable(f"cannot set the sysctl `net/{name}` to {value}: {error.strerror}") from error
-
-
-def open_tap(name: str) -> int:
-    """Open a tap that is there, or else make it: a descriptor for one user. Raises Unavailable when it has one."""
-    descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        request = struct.pack("=16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
-        fcntl.ioctl(descriptor, TUNSETIFF, request)
-    except OSError as error:
-        os.close(descriptor)
-        raise Unavailable(f"cannot open the tap `{name}`: {error.strerror}") from error
-    return descriptor
-
-
-def make_tap(name: str) -> None:
-    """Make a tap that stays when nobody has it open."""
-    descriptor = open_tap(name)
-    try:
-        fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
-    finally:
-        os.close(descriptor)
 
 
 def make_port(name: str, peer: str, mac: str, mtu: int, alias: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from yurt.drivers.base import NicAttachment
 from yurt.errors import Invalid
 from yurt.model.process import ExecRequest
 
@@ -14,15 +15,16 @@ _HEAD = struct.Struct("<HI")
 
 MODE, HOSTNAME, INIT, INIT_ARGUMENT, COMMAND, ENV, WORKDIR, USER, TTY, STDIN = range(1, 11)
 NETWORK, ADDRESS, GATEWAY, DNS, ROOT_DEVICE, MACHINE_ID, ROWS, COLUMNS = range(11, 19)
-PATH, FOLLOW, ACTION, GRACE_MS = range(19, 23)
+PATH, FOLLOW, ACTION, GRACE_MS, NIC, SEARCH = range(19, 25)
 CPUS, MEMORY_MIB, DISK_MIB = range(40, 43)
 
 
 class BootConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest is told when it starts.
 
-    `init` empty: `command` is the guest's main process. `network` is `none` or `user`; `address` is written as
-    `10.0.2.15/24`. `root_device` is a path such as `/dev/vda`, or `LABEL=name`.
+    `init` empty: `command` is the guest's main process. `network` is `none`, `user` or `managed`; `address` is written
+    as `10.0.2.15/24` and is for `user`, `nics` are for `managed`. `root_device` is a path such as
+    `/dev/vda`, or `LABEL=name`.
     """
 
     mode: str
@@ -39,11 +41,20 @@ class BootConfig(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     gateway: str = ""
     dns: str = ""
+    search: str = ""
+    nics: tuple[NicAttachment, ...] = ()
     root_device: str = "/dev/vda"
     machine_id: str = ""
 
 
 Setting = tuple[int, str | int | bool]
+
+
+def nic_words(nic: NicAttachment) -> str:
+    """One NIC as the agent reads it: `KEY=VALUE` words, the ones without a value left out."""
+    words = {"index": nic.index, "mac": nic.mac, "mtu": nic.mtu, "ipv4": nic.ipv4, "gateway4": nic.gateway4}
+    words |= {"ipv6": nic.ipv6, "gateway6": nic.gateway6}
+    return " ".join(f"{key}={value}" for key, value in words.items() if value != "")
 
 
 def encode_settings(settings: Iterable[Setting]) -> bytes:
@@ -54,7 +65,7 @@ def encode_settings(settings: Iterable[Setting]) -> bytes:
             if "\0" in value:
                 raise Invalid("a zero byte cannot be passed to a guest")
             data = value.encode("utf-8", "surrogateescape")
-            repeats = tag in (INIT_ARGUMENT, COMMAND, ENV)
+            repeats = tag in (INIT_ARGUMENT, COMMAND, ENV, NIC)
             if not data and not repeats:
                 continue
         elif value == 0:
@@ -92,6 +103,8 @@ def encode_config(config: BootConfig) -> bytes:
             (ADDRESS, config.address),
             (GATEWAY, config.gateway),
             (DNS, config.dns),
+            (SEARCH, config.search),
+            *((NIC, nic_words(nic)) for nic in config.nics),
             (ROOT_DEVICE, config.root_device),
             (MACHINE_ID, config.machine_id),
         ]

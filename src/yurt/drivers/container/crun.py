@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from yurt.drivers.base import (
     Capabilities,
     DriverEvent,
     Launched,
+    NicAttachment,
     Observed,
     read_launched,
     write_launched,
@@ -38,6 +40,7 @@ from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, Wro
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
+from yurt.host.netns import End, move_in
 from yurt.host.pidfd import exit_status
 from yurt.host.rlimits import check_open_files
 from yurt.model.host import HostFacts
@@ -142,6 +145,8 @@ class CrunDriver:
                 launched = await self._network(launched, attachments)
             else:
                 write_launched(run_dir, launched)
+            if attachments.nics:
+                await asyncio.to_thread(move_in, pid, [nic_end(nic) for nic in attachments.nics])
             await asyncio.to_thread(_write_all, config_write, attachments.config)
             return launched
         finally:
@@ -336,6 +341,17 @@ class CrunDriver:
             write_bytes=counted.write_bytes,
             pids=counted.pids,
         )
+
+
+def nic_end(nic: NicAttachment) -> End:
+    """What becomes of a NIC's waiting end in the container. Pure."""
+    return End(
+        link=nic.peer,
+        name=f"eth{nic.index}",
+        mtu=nic.mtu,
+        addresses=tuple(ip_interface(address) for address in (nic.ipv4, nic.ipv6) if address),
+        gateways=tuple(gateway for gateway in (nic.gateway4, nic.gateway6) if gateway),
+    )
 
 
 def halt_signal(spec: ResolvedSpec | None) -> int:

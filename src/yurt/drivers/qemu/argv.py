@@ -9,6 +9,7 @@ import json
 
 import msgspec
 
+from yurt.drivers.base import NicAttachment
 from yurt.drivers.qemu.room import Room, balloon_args, port_args, whole_pages
 from yurt.drivers.qemu.throttle import group_options, limit_node, limit_options
 from yurt.errors import Invalid
@@ -32,10 +33,20 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
     base: int = -1
     kernel: int = -1
     initrd: int = -1
+    nics: tuple["NicDescriptors", ...] = ()
 
     def all(self) -> tuple[int, ...]:
         """Those that are there, in order."""
-        return tuple(number for number in msgspec.structs.astuple(self) if number >= 0)
+        *single, nics = msgspec.structs.astuple(self)
+        every = [*single, *(number for nic in nics for number in (nic.tap, nic.vhost))]
+        return tuple(number for number in every if number >= 0)
+
+
+class NicDescriptors(msgspec.Struct, frozen=True, kw_only=True):
+    """What a NIC on a tap needs: the tap, and the kernel's virtio backend where there is one (else -1)."""
+
+    tap: int
+    vhost: int = -1
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +64,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     disk_format: DiskFormat = DiskFormat.QCOW2
     base_format: DiskFormat = DiskFormat.RAW
     kernel_words: tuple[str, ...] = ()
+    nics: tuple[NicAttachment, ...] = ()
     room: Room | None = None  # none: it cannot grow while it runs
     virtio_disk: bool = False  # a VM's root disk is a virtio disk instead of a SATA disk
     limits: Limits = Limits()
@@ -76,6 +88,7 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *random_args(micro),
         *agent_args(machine.descriptors.agent, micro),
         *network_args(machine.network, machine.id, micro),
+        *taps_args(machine.nics, machine.descriptors.nics, micro),
         *panic_args(),
         *([] if micro else display_args()),
         *(
@@ -283,13 +296,30 @@ def agent_args(descriptor: int, micro: bool) -> list[str]:
 
 def network_args(mode: NetworkMode, instance_id: InstanceId, micro: bool) -> list[str]:
     """No NIC, or one whose traffic QEMU itself turns into the host's sockets."""
-    if mode is NetworkMode.NONE:
+    if mode is not NetworkMode.USER:
         return []
-    model = {"driver": "virtio-net-device"} if micro else {"driver": "e1000e", "romfile": ""}
     return [
         *json_option("-netdev", type="user", id="net0"),
-        *json_option("-device", **model, id="nic0", netdev="net0", mac=mac_address(instance_id)),
+        *json_option("-device", **nic_model(micro), id="nic0", netdev="net0", mac=mac_address(instance_id)),
     ]
+
+
+def taps_args(
+    nics: tuple[NicAttachment, ...], descriptors: tuple[NicDescriptors, ...], micro: bool
+) -> list[str]:
+    """NICs on taps that the daemon has made and put on their bridges; QEMU gets them open."""
+    args = list[str]()
+    for nic, given in zip(nics, descriptors, strict=True):
+        name = f"net{nic.index}"
+        backend = {"vhost": True, "vhostfd": str(given.vhost)} if given.vhost >= 0 else {"vhost": False}
+        args += json_option("-netdev", type="tap", id=name, fd=str(given.tap), **backend)
+        args += json_option("-device", **nic_model(micro), id=f"nic{nic.index}", netdev=name, mac=nic.mac)
+    return args
+
+
+def nic_model(micro: bool) -> dict[str, str]:
+    """The device that the guest sees; a whole PC's is one that any system has a driver for."""
+    return {"driver": "virtio-net-device"} if micro else {"driver": "e1000e", "romfile": ""}
 
 
 def mac_address(instance_id: InstanceId) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from yurt.drivers.base import Attachments, Launched, read_launched, write_launched
+from yurt.drivers.base import Attachments, Launched, NicAttachment, read_launched, write_launched
 from yurt.drivers.qemu import argv as command
 from yurt.drivers.qemu import limits
 from yurt.drivers.qemu.accel import kvm_groups
-from yurt.drivers.qemu.argv import Descriptors, MachineSpec
+from yurt.drivers.qemu.argv import Descriptors, MachineSpec, NicDescriptors
 from yurt.drivers.qemu.limits import asked_limits, rlimit_words
 from yurt.drivers.qemu.room import room_for
 from yurt.errors import Invalid, ToolFailed, Unavailable, Unsupported
@@ -27,6 +27,7 @@ from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.host.machinelog import MachineLog
+from yurt.host.tap import open_tap, open_vhost
 from yurt.model.host import CgroupLayout, HostFacts
 from yurt.model.instance import Instance, ResolvedSpec
 
@@ -69,6 +70,16 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
             stack.callback(os.close, descriptor)
             return descriptor
 
+        def hold(descriptor: int) -> int:
+            if descriptor >= 0:
+                stack.callback(os.close, descriptor)
+            return descriptor
+
+        def open_nic(nic: NicAttachment) -> NicDescriptors:
+            # a whole PC's NIC is no virtio device, so the kernel's backend is nothing to it
+            micro = attachments.kernel is not None
+            return NicDescriptors(tap=hold(open_tap(nic.device)), vhost=hold(open_vhost()) if micro else -1)
+
         disk, kernel = attachments.disk, attachments.kernel
         if disk is None:
             raise Invalid("a machine needs a disk")
@@ -80,6 +91,7 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
             base=-1 if disk.base is None else open_file(disk.base, os.O_RDONLY),
             kernel=-1 if kernel is None else open_file(kernel.kernel, os.O_RDONLY),
             initrd=-1 if kernel is None else open_file(kernel.initrd, os.O_RDONLY),
+            nics=tuple(open_nic(nic) for nic in attachments.nics),
         )
 
 
@@ -106,6 +118,7 @@ def machine_spec(
         room=room_for(spec.kind, spec.cpus, spec.memory_bytes, facts.cpus, facts.memory_bytes),
         virtio_disk=disk.virtio,
         limits=spec.limits,
+        nics=attachments.nics,
     )
 
 
