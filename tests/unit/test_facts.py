@@ -148,7 +148,7 @@ def test_package_list_is_in_form() -> None:
         packages = parse_packages((ROOT / "tools" / name).read_text())
         assert packages
         assert len({package.need for package in packages}) == len(packages)
-        known = {"setup", "image", "agent", "vm", "microvm", "container", "test", "bench"}
+        known = {"setup", "image", "agent", "vm", "microvm", "container", "networks", "test", "bench"}
         assert all(set(package.parts) <= known for package in packages)
 
 

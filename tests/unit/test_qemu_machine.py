@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from yurt.drivers.base import DriverEvent, Launched
-from yurt.host.machinelog import MachineLog
 from yurt.drivers.qemu.machine import KEPT_EVENTS, Machine
 from yurt.drivers.qemu.monitor import EVENTS_KEPT, Monitor
 from yurt.drivers.qemu.process import Started
 from yurt.errors import ToolFailed, Unavailable
 from yurt.host import layout, proc
+from yurt.host.machinelog import MachineLog
 from yurt.model.instance import Phase
 
 GREETING = {

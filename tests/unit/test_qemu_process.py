@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from yurt.drivers.base import Launched, decode_launched, encode_launched, read_launched
-from yurt.host.machinelog import LIMIT, MachineLog
 from yurt.drivers.qemu import process
 from yurt.drivers.qemu.monitor import MachineEvent, parse_event
 from yurt.errors import Unavailable
 from yurt.host import layout
 from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
+from yurt.host.machinelog import LIMIT, MachineLog
 from yurt.host.proc import Process
 from yurt.host.usage import parse_stat
 

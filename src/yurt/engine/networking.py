@@ -20,7 +20,7 @@ from yurt.model.network import DEFAULT_NETWORK, Network, NetworkSpec, Nic, NicSp
 from yurt.model.settings import Settings
 from yurt.network.firewall import PortBinding
 from yurt.network.ipam import Subnet, define, device_name, free_number
-from yurt.network.service import GuestPort, unfit
+from yurt.network.service import GuestPort
 from yurt.state.base import Delete, Put
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ log = logging.getLogger("yurt.networking")
 
 
 def network_mode(spec: InstanceSpec, settings: Settings, facts: HostFacts) -> NetworkMode:
-    """Which network a wish means: its own word, else the host owner's, else managed where this host can. Pure."""
+    """Which network a wish means: its own word, else the host owner's, else user-mode. Pure."""
     if spec.nics:
         return NetworkMode.MANAGED
     if spec.network is not None:
         return spec.network
     if settings.network.default is not None:
         return settings.network.default
-    return NetworkMode.USER if unfit(facts)[0] else NetworkMode.MANAGED
+    return NetworkMode.USER
 
 
 def wishes_of(spec: InstanceSpec, mode: NetworkMode) -> tuple[NicSpec, ...]:

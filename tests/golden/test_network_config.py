@@ -1,0 +1,62 @@
+"""dnsmasq's configuration and files of guests. `YURT_GOLDEN=update` rewrites the files: read the diff."""
+
+import os
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from yurt.model.names import Name
+from yurt.model.network import Network, Nic
+from yurt.network.dns import dnsmasq_argv, dnsmasq_config, leases_of, names_of
+from yurt.network.server import server_argv
+
+GOLDEN = Path(__file__).parent / "network"
+DIRECTORY = Path("/run/yurt/networks/default")
+NETWORK = Network(
+    name=Name("default"),
+    number=1,
+    bridge="ytb1",
+    ipv4="10.64.0.0/19",
+    ipv6="fd00:1:2:3::/64",
+    gateway4="10.64.0.1",
+    gateway6="fd00:1:2:3::1",
+    nat=True,
+    isolated=False,
+    mtu=1500,
+    domain="yurt",
+)
+NICS = [
+    Nic(
+        network="default",
+        index=0,
+        device="yt7n0",
+        mac="02:00:00:00:00:07",
+        ipv4="10.64.0.7",
+        ipv6="fd00:1:2:3::7",
+    ),
+    Nic(network="default", index=1, device="yt7n1", mac="02:00:00:00:00:08", ipv4="10.64.0.8"),
+]
+CASES = {
+    "default.conf": dnsmasq_config(NETWORK, DIRECTORY),
+    "isolated.conf": dnsmasq_config(replace(NETWORK, isolated=True, nat=False, mtu=1400), DIRECTORY),
+    "only-ipv4.conf": dnsmasq_config(replace(NETWORK, ipv6="", gateway6="", domain="lab.example"), DIRECTORY),
+    "only-ipv6.conf": dnsmasq_config(replace(NETWORK, ipv4="", gateway4=""), DIRECTORY),
+    "web1.hosts": names_of("web1", NICS),
+    "web1.dhcp": leases_of(NICS),
+    "argv.txt": "\n".join(server_argv(NETWORK, DIRECTORY)) + "\n",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_as_it_was(name: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("YURT_GOLDEN") in ("update", "write"):
+        path.write_text(CASES[name])
+    assert CASES[name] == path.read_text()
+
+
+def test_what_is_said_does_not_depend_on_who_is_there() -> None:
+    """The configuration holds no guest, so that no guest's name can become a line of it."""
+    assert all("web1" not in text for name, text in CASES.items() if name.endswith(".conf"))
+    assert dnsmasq_argv("dnsmasq", DIRECTORY)[1] == "--keep-in-foreground"
