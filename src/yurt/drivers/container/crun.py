@@ -13,7 +13,6 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from yurt.drivers.base import (
     Capabilities,
     DriverEvent,
     Launched,
-    NicAttachment,
     Observed,
     read_launched,
     write_launched,
@@ -33,6 +31,7 @@ from yurt.drivers.base import (
 from yurt.drivers.container.adjust import Adjustment, first_limits, has_rates, limit_rates
 from yurt.drivers.container.bundle import DEVICE_RULES, boots_systemd
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
+from yurt.drivers.container.nics import plug_in
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
@@ -40,7 +39,6 @@ from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, Wro
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
-from yurt.host.netns import End, move_in
 from yurt.host.pidfd import exit_status
 from yurt.host.rlimits import check_open_files
 from yurt.model.host import HostFacts
@@ -146,7 +144,7 @@ class CrunDriver:
             else:
                 write_launched(run_dir, launched)
             if attachments.nics:
-                await asyncio.to_thread(move_in, pid, [nic_end(nic) for nic in attachments.nics])
+                await asyncio.to_thread(plug_in, pid, attachments.nics)
             await asyncio.to_thread(_write_all, config_write, attachments.config)
             return launched
         finally:
@@ -341,17 +339,6 @@ class CrunDriver:
             write_bytes=counted.write_bytes,
             pids=counted.pids,
         )
-
-
-def nic_end(nic: NicAttachment) -> End:
-    """What becomes of a NIC's waiting end in the container. Pure."""
-    return End(
-        link=nic.peer,
-        name=f"eth{nic.index}",
-        mtu=nic.mtu,
-        addresses=tuple(ip_interface(address) for address in (nic.ipv4, nic.ipv6) if address),
-        gateways=tuple(gateway for gateway in (nic.gateway4, nic.gateway6) if gateway),
-    )
 
 
 def halt_signal(spec: ResolvedSpec | None) -> int:
