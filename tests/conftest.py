@@ -227,7 +227,7 @@ class Daemon(Home):
         self.stop()
 
 
-def _make_home() -> Path:
+def make_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix=f"yt-{SESSION}", dir="/tmp"))
     home.chmod(0o711)  # guests run as users of their own and pass through
     return home
@@ -248,7 +248,7 @@ def _leave(home: Path) -> None:
 @pytest.fixture
 def home() -> Iterator[Home]:
     """An empty YURT_HOME. A daemon that the command line starts in it is ended with the test."""
-    path = _make_home()
+    path = make_home()
     Home(path).write_settings()
     try:
         yield Home(path)
@@ -278,7 +278,7 @@ def _end(pid: int) -> None:
 
 @contextlib.contextmanager
 def _daemon(cache: Path | None) -> Iterator[Daemon]:
-    daemon = Daemon(_make_home())
+    daemon = Daemon(make_home())
     try:
         if cache is not None:
             daemon.state.mkdir(mode=0o700)

@@ -7,6 +7,7 @@ adopts them. `--ready-fd N` gets `ready` when the socket listens, or the JSON of
 import argparse
 import asyncio
 import contextlib
+import getpass
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from yurt.errors import Unavailable, YurtError, to_document
 from yurt.host.facts import find_facts
 from yurt.host.files import lock_file
 from yurt.host.layout import Layout, default_layout
+from yurt.host.rootless import enter as enter_own_namespace
 from yurt.host.settings import read_settings
 from yurt.images.kernel import KernelStore
 from yurt.images.store import ImageStore
@@ -124,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="log every command that is run")
     parser.add_argument("--ready-fd", type=int, help="answer on this descriptor once the socket listens")
     options = parser.parse_args(arguments)
+    enter_own_namespace([sys.executable, *sys.orig_argv[1:]], getpass.getuser())
     layout = default_layout()
     os.umask(0o022)
     make_directories(layout)

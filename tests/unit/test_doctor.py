@@ -76,7 +76,9 @@ def test_a_good_host_is_all_ok() -> None:
     ("facts", "readings", "name", "status", "words", "fix"),
     [
         ({"architecture": "aarch64"}, {}, "host", FAIL, "only x86_64", ""),
-        ({"root": False}, {}, "host", WARN, "not root", "run yurt as root"),
+        ({"root": False}, {}, "host", FAIL, "refuses them", "run yurt as root"),
+        ({"rootless": True, "ids": 65536}, {}, "host", OK, "65536 user ids", ""),
+        ({"rootless": True, "ids": 1}, {}, "host", WARN, "1 user id", "--add-subuids"),
         (
             {"tools": without("crun")},
             {},

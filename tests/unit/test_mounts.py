@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from yurt.drivers.container.crun import ending, halt_signal
+from yurt.drivers.container.endings import ending, halt_signal
 from yurt.drivers.container.rootfs import shifted_capability
 from yurt.drivers.container.seccomp import ABSENT, CLONE_NEW_ANY, seccomp_profile
 from yurt.errors import Busy, Denied, Exhausted, Internal, NotFound, Unsupported, YurtError

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
-from yurt.engine.core import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, Core
+from yurt.engine.core import Core
 from yurt.engine.networking import plug_in
 from yurt.errors import Invalid, Unavailable, Unsupported
 from yurt.host import layout as names
@@ -98,7 +98,7 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             f"the image data under `{instance.name}` is gone: {base}",
             hint=f"build it again with `yurt image build {spec.image.partition(':')[0]}`",
         )
-    uid = FIRST_UID + instance.slot
+    uid = core.ids.machine_uid(instance.slot)
     boot = core.boot_config(instance)
     if spec.kind is Kind.CONTAINER and boots_systemd(spec):
         boot = replace(boot, init_args=systemd_arguments(core.facts.cgroups))
@@ -113,7 +113,7 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             given,
             rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),
             agent_binary=await core.agent(),
-            host_ids=(FIRST_CONTAINER_ID + instance.slot * CONTAINER_IDS, CONTAINER_IDS),
+            host_ids=core.ids.container_ids(instance.slot),
         )
     await grow_disk(core, instance)
     disk = DiskAttachment(

@@ -23,7 +23,9 @@ from yurt.engine.records import Records
 from yurt.engine.timers import Clock, SystemClock
 from yurt.errors import Busy, WrongState, YurtError
 from yurt.host import layout as names
+from yurt.host.ids import IdPlan
 from yurt.host.layout import Layout
+from yurt.host.rootless import current_ids
 from yurt.images.kernel import KernelStore
 from yurt.images.store import ImageStore
 from yurt.model.host import Accelerator, HostFacts
@@ -35,9 +37,6 @@ from yurt.network.ipam import Addresses
 from yurt.network.service import Networks
 
 log = logging.getLogger("yurt.core")
-FIRST_UID = 0x3D000000
-FIRST_CONTAINER_ID = 0x40000000
-CONTAINER_IDS = 65536
 ACTIVE = (Phase.RUNNING, Phase.PAUSED, Phase.STARTING, Phase.STOPPING)
 
 
@@ -55,6 +54,7 @@ class Core:
     probe: Callable[[], Awaitable[Accelerator]]
     settings: Settings = field(default_factory=Settings)
     clock: Clock = field(default_factory=SystemClock)
+    ids: IdPlan = field(default_factory=current_ids)
     operations: Operations = field(init=False)
     networks: Networks = field(init=False)
     addresses: Addresses = field(default_factory=Addresses)

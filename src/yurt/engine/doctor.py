@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from yurt.host.data import data_path
+from yurt.host.ids import CONTAINER_IDS
 from yurt.host.layout import Layout
 from yurt.host.memory import available_bytes
 from yurt.host.packages import Package, install_command, missing_packages, parse_packages
@@ -118,10 +119,20 @@ def host(facts: HostFacts) -> Check:
     if not facts.root:
         return Check(
             name="host",
-            status=WARN,
-            detail=f"{detail}; not root, so containers cannot start",
-            fix="run yurt as root",
+            status=FAIL,
+            detail=f"{detail}; an ordinary user's yurt needs user namespaces, and this host refuses them",
+            fix="sysctl -w user.max_user_namespaces=15000 (Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0), "
+            "or run yurt as root",
         )
+    if facts.rootless and facts.ids < CONTAINER_IDS:
+        return Check(
+            name="host",
+            status=WARN,
+            detail=f"{detail}; without root and with {facts.ids} user id: no image of many users can be built or run",
+            fix="apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
+        )
+    if facts.rootless:
+        detail += f"; without root, with {facts.ids} user ids: user-mode networks only (docs/rootless.md)"
     return Check(name="host", status=OK, detail=detail)
 
 
@@ -193,6 +204,13 @@ def tsc(facts: HostFacts, accelerator: Accelerator | None) -> Check:
 def cgroups(facts: HostFacts) -> Check:
     """Which control groups there are and which limits they can hold. Pure."""
     layout = facts.cgroups
+    if layout.version == 0 and facts.rootless:
+        return Check(
+            name="cgroups",
+            status=WARN,
+            detail="none that this user may arrange: no limits, no pause, no systemd in containers",
+            fix="log in through systemd, or `systemd-run --user --scope -p Delegate=yes yurt daemon`",
+        )
     if layout.version == 0:
         return Check(
             name="cgroups",

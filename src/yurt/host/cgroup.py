@@ -61,6 +61,10 @@ class Group:
         self.version = layout.version
         wanted = (*WANTED_V1, "") if unified else WANTED_V1
         keys = ("",) if self.version == 2 else tuple(key for key in wanted if key in layout.mounts)
+        if (
+            self.version == 0
+        ):  # none that we may arrange: a group without directories limits and counts nothing
+            keys = ()
         self.bases = {key: Path(layout.mounts[key] + layout.own[key]) for key in keys}
         if self.version == 2 and not delegated(self.bases[""]):
             self.bases = {
@@ -213,6 +217,8 @@ class Group:
 
     def processes(self) -> list[int]:
         """List the processes in the group and in groups below it; empty when it does not exist."""
+        if not self.bases:
+            return []
         key = next((k for k in ("freezer", "pids", "memory", "") if k in self.bases), next(iter(self.bases)))
         found: set[int] = set()
         for directory in groups_below(self.directories[key]):

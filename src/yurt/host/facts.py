@@ -19,6 +19,7 @@ from yurt.host import cgroup, files, proc, tsc
 from yurt.host.data import data_path
 from yurt.host.layout import Layout
 from yurt.host.packages import parse_packages
+from yurt.host.rootless import current_ids
 from yurt.model.host import CgroupLayout, HostFacts
 
 # programs that a kind can use in place of one in the list, or that only some hosts have
@@ -41,7 +42,7 @@ async def find_facts(layout: Layout) -> HostFacts:
     Never fails for something missing: an absent program is absent from `tools`, a host without control groups has
     version 0. About 10 ms, the first time after a boot 40 ms.
     """
-    memory, kernel = _read("/proc/meminfo"), platform.release()
+    memory, kernel, ids = _read("/proc/meminfo"), platform.release(), current_ids()
     tools = await asyncio.to_thread(find_tools, needed_programs(), proc.CLEAN_ENVIRONMENT["PATH"])
     remembered = await _remember(layout, tools)
     return HostFacts(
@@ -52,6 +53,8 @@ async def find_facts(layout: Layout) -> HostFacts:
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=memory_of_meminfo(memory),
         root=os.geteuid() == 0,
+        rootless=ids.rootless,
+        ids=ids.total,
         cgroups=_cgroups(),
         tools=tools,
         qemu_version=remembered.qemu_version,
@@ -124,9 +127,15 @@ async def _qemu_version(program: str) -> str:
 
 def _cgroups() -> CgroupLayout:
     try:
-        return cgroup.detect_layout()
+        layout = cgroup.detect_layout()
     except YurtError:
         return NO_CGROUPS
+    # a hierarchy in which we may make nothing is as good as none: an ordinary user's, unless systemd delegated a part
+    own = [Path(layout.mounts[key] + layout.own[key]) for key in layout.controllers if key in layout.own]
+    ours = own if layout.version == 1 else [Path(layout.mounts[""] + layout.own[""])]
+    if all(os.access(path, os.W_OK) for path in ours):
+        return layout
+    return msgspec.structs.replace(layout, version=0, controllers=())
 
 
 def _read(path: str) -> str:

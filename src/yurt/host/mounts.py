@@ -58,18 +58,23 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
             raise _error(number, f"unmounting `{target}`")
 
 
-def overlay_options(lower: Path, upper: Path, work: Path) -> str:
+def overlay_options(lower: Path, upper: Path, work: Path, *, own_namespace: bool = False) -> str:
     """The option string of an overlay; the characters that mean something in it are escaped. Pure."""
 
     def shown(path: Path) -> str:
         return "".join("\\" + c if c in "\\:," else c for c in str(path))
 
-    return f"lowerdir={shown(lower)},upperdir={shown(upper)},workdir={shown(work)}"
+    own = ",userxattr" if own_namespace else ""  # its marks go into attributes that we may write
+    return f"lowerdir={shown(lower)},upperdir={shown(upper)},workdir={shown(work)}{own}"
 
 
-def mount_overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
-    """Mount an overlay without device nodes: those that an image brings along do not open."""
-    mount("overlay", target, "overlay", MS_NODEV, overlay_options(lower, upper, work))
+def mount_overlay(lower: Path, upper: Path, work: Path, target: Path, *, own_namespace: bool = False) -> None:
+    """Mount an overlay without device nodes: those that an image brings along do not open.
+
+    `own_namespace`: we are root only in a user namespace of our own.
+    """
+    options = overlay_options(lower, upper, work, own_namespace=own_namespace)
+    mount("overlay", target, "overlay", MS_NODEV, options)
 
 
 def mount_idmapped(source: Path, target: Path, userns: int) -> None:

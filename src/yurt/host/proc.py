@@ -9,11 +9,13 @@ import contextlib
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from yurt.errors import Timeout, ToolFailed
 
@@ -186,6 +188,14 @@ def spawn(
     assert process is not None  # our own unreaped child cannot be gone
     process._child = child
     return process
+
+
+def become(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Turn this very process into another program, found in the clean PATH. Raises ToolFailed when it is not there."""
+    program = shutil.which(argv[0], path=CLEAN_ENVIRONMENT["PATH"])
+    if program is None:
+        raise _not_installed(argv)
+    os.execve(program, list(argv), dict(environ))
 
 
 def process_start(pid: int) -> int | None:

@@ -15,6 +15,8 @@ import msgspec
 from yurt.errors import Denied, Internal, Invalid, NotFound
 from yurt.host import proc
 from yurt.host.files import remove_tree
+from yurt.host.ids import CONTAINER_IDS
+from yurt.host.rootless import current_ids
 from yurt.images import sources
 from yurt.model.names import parse_name
 from yurt.model.operation import Progress
@@ -80,6 +82,12 @@ async def build_tree(recipe: Recipe, files: Path, tree: Path, work: Path, progre
     """
     if os.geteuid() != 0:
         raise Denied("building an image needs root", hint="start yurt as root, or with sudo")
+    if recipe.builder != "busybox" and (ids := current_ids()).total < CONTAINER_IDS:
+        raise Denied(
+            f"building this image takes {CONTAINER_IDS} user ids, and this user has {ids.total}",
+            hint="apt-get install uidmap, and give the user a range: `usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 USER`; then restart the daemon",
+        )
     if recipe.builder == "busybox":
         await _busybox(tree, progress)
     else:

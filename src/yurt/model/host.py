@@ -37,6 +37,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     memory_bytes: int
     root: bool
+    rootless: bool = False  # root only in a user namespace of our own, which has so many `ids`
+    ids: int = 1 << 32
     cgroups: CgroupLayout
     tools: dict[str, str]
     qemu_version: str

@@ -30,8 +30,10 @@ from yurt.drivers.base import (
 )
 from yurt.drivers.container.adjust import Adjustment, first_limits, has_rates, limit_rates
 from yurt.drivers.container.bundle import DEVICE_RULES, boots_systemd
+from yurt.drivers.container.endings import ending, halt_signal
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
 from yurt.drivers.container.nics import plug_in
+from yurt.drivers.container.powers import DELEGATE, check_powers
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
@@ -41,6 +43,7 @@ from yurt.host.cgroup import Group
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.pidfd import exit_status
 from yurt.host.rlimits import check_open_files
+from yurt.host.usage import namespace_usage
 from yurt.model.host import HostFacts
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, ResolvedSpec, Usage
 
@@ -48,10 +51,6 @@ if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
 
 PACKAGES = {"crun": "crun", "slirp4netns": "slirp4netns", "setpriv": "util-linux"}
-ENDED_BY_INIT = {
-    -signal.SIGINT: "halt",
-    -signal.SIGHUP: "restart",
-}  # reboot(2) in a pid namespace ends PID 1 so
 
 
 class CrunDriver:
@@ -80,10 +79,15 @@ class CrunDriver:
             reason, fix = "this host forbids user namespaces", "sysctl -w user.max_user_namespaces=15000"
         elif not facts.overlay:
             reason, fix = "this kernel has no overlay file system", "modprobe overlay"
-        elif facts.cgroups.version == 0:
+        elif facts.cgroups.version == 0 and not facts.rootless:
             reason, fix = "no control groups are mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
         return Capabilities(
-            kinds=frozenset({Kind.CONTAINER}), available=not reason, reason=reason, fix=fix, exit_code=True
+            kinds=frozenset({Kind.CONTAINER}),
+            available=not reason,
+            reason=reason,
+            fix=fix,
+            exit_code=True,
+            pause=facts.cgroups.version != 0,
         )
 
     def check(self, spec: ResolvedSpec, capabilities: Capabilities) -> None:
@@ -92,6 +96,7 @@ class CrunDriver:
             raise Unsupported(capabilities.reason, hint=capabilities.fix)
         if spec.kind not in capabilities.kinds:
             raise Unsupported(f"driver `{self.name}` does not run the kind `{spec.kind}`")
+        check_powers(spec, self.facts)
         if spec.init is Init.IMAGE and not spec.init_path:
             raise Invalid(f"image `{spec.image}` has no init to boot", hint="name a command to run")
         check_open_files(spec.limits.open_files)
@@ -232,6 +237,8 @@ class CrunDriver:
     async def _freeze(self, run_dir: Path, wanted: bool) -> None:
         self._living(run_dir)[1].close()
         group = self._group(run_dir)
+        if not group.bases:
+            raise Unsupported("no control groups are ours, so a container cannot be paused", hint=DELEGATE)
         if group.frozen() == wanted:
             return
         await asyncio.to_thread(group.freeze if wanted else group.thaw)
@@ -326,8 +333,12 @@ class CrunDriver:
 
     async def usage(self, run_dir: Path) -> Usage:
         """The counters of its control group. Raises NotFound when it does not run."""
-        self._living(run_dir)[1].close()
-        counted = await asyncio.to_thread(self._group(run_dir).usage)
+        process = self._living(run_dir)[1]
+        process.close()
+        group = self._group(run_dir)
+        counted = await asyncio.to_thread(
+            group.usage if group.bases else lambda: namespace_usage(process.pid)
+        )
         return Usage(
             name=run_dir.name,  # the driver knows no other; the engine puts the instance's name here
             kind=Kind.CONTAINER,
@@ -341,26 +352,9 @@ class CrunDriver:
         )
 
 
-def halt_signal(spec: ResolvedSpec | None) -> int:
-    """What tells a container's PID 1 to end: systemd, busybox init and yurt-agent each listen to another signal."""
-    if spec is None or spec.init is Init.COMMAND:
-        return signal.SIGTERM
-    return signal.SIGRTMIN + 3 if boots_systemd(spec) else signal.SIGUSR2
-
-
-def ending(status: int | None, *, killed: bool) -> DriverEvent:
-    """The last event of a container whose PID 1 ended with `status` (minus a signal; None: not known). Pure."""
-    if status is None or killed:
-        return DriverEvent(type="exited")
-    if status in ENDED_BY_INIT:
-        return DriverEvent(type="exited", exit_code=0)
-    if status < 0:
-        reason = f"its first process ended by {proc.describe_status(status)}"
-        return DriverEvent(type="exited", exit_code=128 - status, reason=reason)
-    return DriverEvent(type="exited", exit_code=status)
-
-
 def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
+    if not group.bases:  # `check` has refused what would need one
+        return
     group.create(first_limits(spec))
     group.restrict_devices(DEVICE_RULES)
     if spec.init is Init.IMAGE:

@@ -97,7 +97,11 @@ def _hide_unified(facts: HostFacts, group: Group, run_dir: Path) -> list[Path]:
         place.mkdir(exist_ok=True)
         mounts.mount(str(unified), place, "", mounts.MS_BIND)
         joins = [place / path.name if path.parent == unified else path for path in joins]
-    mounts.unmount(Path(facts.cgroups.mounts[""]), lazy=True)
+    place = Path(facts.cgroups.mounts[""])
+    if facts.rootless:  # what a more powerful namespace has mounted can only be covered
+        mounts.mount("none", place, "tmpfs", mounts.MS_NOSUID, "mode=555")
+    else:
+        mounts.unmount(place, lazy=True)
     return joins
 
 

@@ -103,7 +103,10 @@ def mount_root(rootfs: RootfsAttachment, run_dir: Path, userns: int, base: int) 
     if not copy.is_dir():
         lower = _place(run_dir, "lower")
         try:
-            mounts.mount_idmapped(rootfs.lower, lower, userns)
+            if base == 0:  # the container's ids are those of our own namespace: nothing to shift
+                mounts.mount(str(rootfs.lower), lower, "", mounts.MS_BIND)
+            else:
+                mounts.mount_idmapped(rootfs.lower, lower, userns)
         except Unsupported as error:
             log.warning("copying `%s`, which takes longer: %s", rootfs.lower, error)
             with files.temporary_sibling(copy) as fresh:
@@ -117,7 +120,7 @@ def mount_root(rootfs: RootfsAttachment, run_dir: Path, userns: int, base: int) 
         work.mkdir(mode=0o700, exist_ok=True)
         os.chown(work, base, base)
         _make_top(rootfs.lower, upper, base)
-    mounts.mount_overlay(lower, upper, work, root)
+    mounts.mount_overlay(lower, upper, work, root, own_namespace=base == 0)
     return root
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from yurt.errors import Timeout, ToolFailed
 from yurt.host import proc
 from yurt.host.confine import confined
+from yurt.host.ids import map_lines
 
 _HOLD = "echo made && read _"  # after unshare(2): say so, then wait for the end of standard input
 DEADLINE_S = 20.0
@@ -66,7 +67,8 @@ async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
                     hint="check the sysctls `user.max_user_namespaces` and `kernel.unprivileged_userns_clone`",
                 )
             for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{helper.pid}/{name}").write_text(f"0 {base} {count}")
+                lines = map_lines(base, count, Path(f"/proc/self/{name}").read_text())
+                Path(f"/proc/{helper.pid}/{name}").write_text(lines)
             return os.open(f"/proc/{helper.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(hold_write)

@@ -207,7 +207,7 @@ BRIDGE = """\
 		ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 accept
 		update @many_groups { iifname limit rate over 1000/second burst 2000 packets } counter drop
 	}
-"""  # noqa: E501
+"""
 
 INET = f"""\
 	set bridges {{ type ifname; }}
