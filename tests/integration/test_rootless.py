@@ -102,6 +102,8 @@ def test_what_takes_control_groups_says_so(user: Ordinary) -> None:
     assert refused.returncode == 9 and b"loop device" in refused.stderr
     used = user.json("top")
     assert used[0]["pids"] >= 2 and used[0]["memory_bytes"] > 0
+    refused = user.yurt("network", "create", "lan", check=False)
+    assert refused.returncode == 9 and b"need root" in refused.stderr
     user.yurt("delete", "--force", "free")
     checks = {check["name"]: check for check in json.loads(user.yurt("doctor", "--json", check=False).stdout)}
     assert "65536 user ids" in checks["host"]["detail"]

@@ -175,7 +175,7 @@ def forget(core: "Core", instance: Instance) -> None:
 
 async def keep_up(core: "Core", running: Iterable[Instance]) -> None:
     """When the daemon starts: bring networks and the ports of what runs to what they should be."""
-    if not core.facts.root:
+    if not core.facts.root or core.facts.rootless:
         return
     ports = [port for instance in running for port in ports_of(core, instance)]
     try:

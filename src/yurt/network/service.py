@@ -39,7 +39,7 @@ class GuestPort(msgspec.Struct, frozen=True, kw_only=True):
 
 def unfit(facts: HostFacts) -> tuple[str, str]:
     """Why this host cannot have managed networks, and what would mend it; empty when it can. Pure."""
-    if not facts.root:
+    if not facts.root or facts.rootless:
         return "managed networks need root", "use `--network user`"
     missing = [program for program in PROGRAMS if program not in facts.tools]
     if missing:
