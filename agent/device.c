@@ -150,12 +150,33 @@ static bool has_label(const char *path, const char *label)
     return strcmp(name, label) == 0;
 }
 
+static bool has_serial(const char *entry, const char *serial)
+{
+    char path[300], number[64] = "";
+    snprintf(path, sizeof path, "/sys/class/block/%.200s/serial", entry);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t size = read(fd, number, sizeof number - 1);
+    close(fd);
+    number[size > 0 ? size : 0] = 0;
+    number[strcspn(number, "\n")] = 0;
+    return strcmp(number, serial) == 0;
+}
+
+static bool fits(const struct root_search *r, const char *entry)
+{
+    if (strncmp(r->wanted, "SERIAL=", 7) == 0)
+        return has_serial(entry, r->wanted + 7);
+    return has_label(r->path, r->wanted + 6);
+}
+
 static bool look_for_root(void *context)
 {
     struct root_search *r = context;
     struct stat st;
     bool found = false;
-    if (strncmp(r->wanted, "LABEL=", 6) != 0) {
+    if (strncmp(r->wanted, "LABEL=", 6) != 0 && strncmp(r->wanted, "SERIAL=", 7) != 0) {
         snprintf(r->path, r->size, "%s", r->wanted);
         return stat(r->path, &st) == 0 && S_ISBLK(st.st_mode);
     }
@@ -163,7 +184,7 @@ static bool look_for_root(void *context)
     struct dirent *entry;
     while (directory != NULL && !found && (entry = readdir(directory)) != NULL) {
         snprintf(r->path, r->size, "/dev/%.200s", entry->d_name);
-        found = entry->d_name[0] != '.' && has_label(r->path, r->wanted + 6);
+        found = entry->d_name[0] != '.' && fits(r, entry->d_name);
     }
     if (directory != NULL)
         closedir(directory);

@@ -22,8 +22,11 @@ int guest_network(const struct settings *s, bool rename);
 bool device_wait(bool (*found)(void *context), void *context, int timeout_s); /* look, and again after each event */
 int device_find_port(void);                        /* the open virtio port, or -1 */
 int device_wait_port(int timeout_s);
-int device_wait_root(const char *wanted, char *path, size_t size, int timeout_s); /* `/dev/NAME` or `LABEL=NAME` */
+int device_wait_root(const char *wanted, char *path, size_t size, int timeout_s); /* `/dev/NAME`, `LABEL=NAME` or `SERIAL=NUMBER` */
 uint64_t device_ext4_bytes(const char *path, uint32_t *block_size); /* how large the file system on it is; 0: not ext4 */
+
+/* mounts.c: volumes and shares. Each that can be mounted is; returns what failed first (and `number`), or NULL. */
+const char *guest_mount(const struct settings *s, int *number);
 
 /* initrd.c and container.c: the two lives as PID 1. They return only an exit code for main(). */
 int initrd_main(char **argv);

@@ -129,6 +129,15 @@ static void enter_root(int root)
         give_up("entering", "the root disk", errno);
 }
 
+/* Without its data a guest would write to its root disk what belongs elsewhere: then it does not boot. */
+static void mount_volumes(const struct settings *s)
+{
+    int number = 0;
+    const char *failed = guest_mount(s, &number);
+    if (failed != NULL)
+        give_up("mounting", failed, number);
+}
+
 static enum guest_mode mode_of(const struct settings *s)
 {
     return strcmp(s->mode, "vm") == 0 ? M_VM : M_MICROVM;
@@ -198,6 +207,7 @@ int initrd_main(char **argv)
     guest_files(root, &s);
     enter_root(root);
     close(root);
+    mount_volumes(&s);
     if (s.init[0] == 0)
         run_as_main(&s);
     pid_t child = fork();

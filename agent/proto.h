@@ -45,6 +45,7 @@ enum stream_kind {
     K_CONFIGURE = 7,
     K_SHUTDOWN = 8,
     K_WAIT = 9,
+    K_MOUNT = 16,
     K_GROW = 17,
 };
 

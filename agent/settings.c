@@ -57,19 +57,29 @@ static void store_number(struct settings *s, const struct record *r)
     }
 }
 
-static bool is_list(uint16_t tag)
+enum list { LIST_INIT_ARGUMENT, LIST_COMMAND, LIST_ENV, LIST_NIC, LIST_MOUNT, LISTS };
+
+/* Which list a tag belongs to; LISTS for those that do not repeat. */
+static enum list list_of(uint16_t tag)
 {
-    return tag == TAG_INIT_ARGUMENT || tag == TAG_COMMAND || tag == TAG_ENV || tag == TAG_NIC;
+    switch (tag) {
+    case TAG_INIT_ARGUMENT: return LIST_INIT_ARGUMENT;
+    case TAG_COMMAND: return LIST_COMMAND;
+    case TAG_ENV: return LIST_ENV;
+    case TAG_NIC: return LIST_NIC;
+    case TAG_MOUNT: return LIST_MOUNT;
+    default: return LISTS;
+    }
 }
 
-static bool count_lists(struct slice all, size_t counts[TAG_NIC + 1])
+static bool count_lists(struct slice all, size_t counts[LISTS])
 {
     struct record r;
     while (all.size > 0) {
         if (!next_record(&all, &r))
             return false;
-        if (is_list(r.tag))
-            counts[r.tag]++;
+        if (list_of(r.tag) != LISTS)
+            counts[list_of(r.tag)]++;
     }
     return true;
 }
@@ -96,34 +106,35 @@ static bool copy_text(const struct record *r, char **cursor, char **text)
 
 static bool fill(struct settings *s, struct slice all)
 {
-    size_t counts[TAG_NIC + 1] = {0};
+    size_t counts[LISTS] = {0};
+    char ***places[LISTS] = {&s->init_arguments, &s->command, &s->env, &s->nics, &s->mounts}, **next[LISTS];
     if (!count_lists(all, counts))
         return false;
-    size_t total = counts[TAG_INIT_ARGUMENT] + counts[TAG_COMMAND] + counts[TAG_ENV] + counts[TAG_NIC] + 4;
+    size_t total = LISTS;
+    for (int i = 0; i < LISTS; i++)
+        total += counts[i];
     s->arena = malloc(all.size + 1);
     s->lists = calloc(total, sizeof(char *));
     if (s->arena == NULL || s->lists == NULL)
         return false;
-    s->init_arguments = s->lists;
-    s->command = s->init_arguments + counts[TAG_INIT_ARGUMENT] + 1;
-    s->env = s->command + counts[TAG_COMMAND] + 1;
-    s->nics = s->env + counts[TAG_ENV] + 1;
-    char **next[TAG_NIC + 1] = {[TAG_INIT_ARGUMENT] = s->init_arguments,
-                                [TAG_COMMAND] = s->command,
-                                [TAG_ENV] = s->env,
-                                [TAG_NIC] = s->nics};
+    char **free_place = s->lists;
+    for (int i = 0; i < LISTS; i++) {
+        *places[i] = next[i] = free_place;
+        free_place += counts[i] + 1;
+    }
     char *cursor = s->arena, *text;
     struct record r;
     while (all.size > 0 && next_record(&all, &r)) {
-        bool texty = is_list(r.tag) || store_text(s, r.tag, "");
+        enum list list = list_of(r.tag);
+        bool texty = list != LISTS || store_text(s, r.tag, "");
         if (!texty) {
             store_number(s, &r);
             continue;
         }
         if (!copy_text(&r, &cursor, &text))
             return false;
-        if (is_list(r.tag))
-            *next[r.tag]++ = text;
+        if (list != LISTS)
+            *next[list]++ = text;
         else
             store_text(s, r.tag, text);
     }

@@ -31,6 +31,7 @@ enum tag {
     TAG_GRACE_MS = 22,
     TAG_NIC = 23, /* may repeat: words KEY=VALUE */
     TAG_SEARCH = 24,
+    TAG_MOUNT = 32, /* may repeat: KIND:FLAGS:SOURCE:TARGET */
     TAG_CPUS = 40,
     TAG_MEMORY_MIB = 41,
     TAG_DISK_MIB = 42,
@@ -44,7 +45,7 @@ struct settings {
     char **lists;
     const char *mode, *hostname, *init, *workdir, *user, *network, *address, *gateway, *dns, *search;
     const char *root_device, *machine_id, *path, *action;
-    char **init_arguments, **command, **env, **nics;
+    char **init_arguments, **command, **env, **nics, **mounts;
     bool tty, stdin_open, follow;
     uint16_t rows, columns;
     uint32_t grace_ms, cpus, memory_mib, disk_mib;

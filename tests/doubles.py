@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
+from tests.doublevolumes import DoubleVolumes
 
 from yurt.api.face import EngineFace
 from yurt.engine.profiles import change
@@ -216,12 +217,13 @@ class DoubleProfiles:
         return self.kept.pop(known.name)
 
 
-class DoubleEngine:
+class DoubleEngine(DoubleVolumes):
     """Instances, images and operations in dictionaries. `hold` set makes operations run until `release`."""
 
     def __init__(self) -> None:
         self.records: dict[str, Instance] = {}
         self.kept: dict[str, Operation] = {}
+        self._volumes = {}
         self.agents: dict[str, DoubleAgent] = {}
         self.profiles = DoubleProfiles()
         self.consoles: list[DoubleConsole] = []

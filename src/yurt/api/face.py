@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from yurt.api.volumesface import VolumesFace
 from yurt.model.host import Check
 from yurt.model.image import Image
 from yurt.model.instance import Instance, InstanceSpec, Usage
@@ -83,7 +84,7 @@ class ProfilesFace(Protocol):
     async def delete(self, name: str, *, force: bool) -> Profile: ...
 
 
-class EngineFace(Protocol):
+class EngineFace(VolumesFace, Protocol):
     """The engine. Verbs return at once with an operation that runs on; all else returns the answer."""
 
     @property

@@ -31,7 +31,10 @@ class Option:
 
 
 class Positional:
-    """A word by place. `count` is `1`, `?`, `+` or `*`; `complete` is `instance`, `image`, `recipe`, `file` or empty."""
+    """A word by place. `count` is `1`, `?`, `+` or `*`.
+
+    `complete` is `instance`, `image`, `volume`, `recipe`, `file` or empty.
+    """
 
     __slots__ = ("complete", "count", "help", "name")
 

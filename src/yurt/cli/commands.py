@@ -1,6 +1,7 @@
 """The table of all commands: names, options, help. The parser, `--help`, completion and docs/cli.md read it."""
 
 from yurt.cli.arguments import Command, Option, Positional
+from yurt.cli.volumecommands import USES, VOLUME_COMMANDS
 
 SIZES = ("micro", "small", "medium", "large", "xlarge")
 KINDS = ("microvm", "container", "vm")
@@ -45,6 +46,7 @@ NEW = (
     ),
     Option("workdir", "directory that the command runs in", short="w", value="PATH"),
     Option("user", "user that the command runs as", short="u", value="USER"),
+    *USES,
 )
 POLICY = (
     Option(
@@ -321,6 +323,7 @@ COMMANDS = (
         options=(Option("force", "also when instances were created with it", short="f"),),
         positionals=(Positional("NAME", "the profiles", count="+", complete="profile"),),
     ),
+    *VOLUME_COMMANDS,
     Command("host info", "host", "show what this host is and has", options=(JSON,)),
     Command("doctor", "host", "check what this host can do and how to mend what it cannot", options=(JSON,)),
     Command("version", "host", "show the versions of client and daemon", options=(JSON,)),

@@ -11,6 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 INSTANCES = "yurt ls --quiet 2>/dev/null"
 IMAGES = "yurt image ls --quiet 2>/dev/null"
 PROFILES = "yurt profile ls --quiet 2>/dev/null"
+VOLUMES = "yurt volume ls --quiet 2>/dev/null"
 
 
 def quoted(text: str) -> str:
@@ -70,6 +71,7 @@ def bash() -> str:
         instances=INSTANCES,
         images=IMAGES,
         profiles=PROFILES,
+        volumes=VOLUMES,
     )
 
 
@@ -129,6 +131,7 @@ _yurt() {{
         image) COMPREPLY=($(compgen -W "$({images}) debian tiny" -- "$cur")) ;;
         profile) COMPREPLY=($(compgen -W "$({profiles})" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
+        volume) COMPREPLY=($(compgen -W "$({volumes})" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$({instances} | sed 's/$/:/')" -- "$cur")) ;;
     esac
 }}
@@ -146,6 +149,9 @@ def zsh() -> str:
     ]
     lines += [
         f'    local -a names; names=(${{(f)"$({IMAGES})"}}); compadd -a names; compadd debian tiny',
+        "}",
+        "_yurt_volumes() {",
+        f'    local -a names; names=(${{(f)"$({VOLUMES})"}}); compadd -a names',
         "}",
     ]
     lines += [
@@ -175,12 +181,14 @@ def zsh() -> str:
     lines += ["    esac", "    case $name in"]
     for command in COMMANDS:
         specs = [quoted(spec) for option in command.options for spec in zsh_option(option)]
-        action = {
+        actions = {
             "instance": "_yurt_instances",
             "image": "_yurt_images",
             "profile": "_yurt_profiles",
             "recipe": "(debian tiny)",
-        }.get(source_of(command), "_files")
+            "volume": "_yurt_volumes",
+        }
+        action = actions.get(source_of(command), "_files")
         lines.append(
             f"        {quoted(command.name)}) _arguments "
             + " ".join([*specs, quoted(f"*: :{action}")])
@@ -219,6 +227,7 @@ def fish() -> str:
                 "image": f"({IMAGES}) debian tiny",
                 "recipe": "debian tiny",
                 "profile": f"({PROFILES})",
+                "volume": f"({VOLUMES})",
             }.get(source_of(command))
             if lister:
                 lines.append(f"complete -c yurt -n {quoted(condition)} -a {quoted(lister)}")

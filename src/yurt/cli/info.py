@@ -54,6 +54,25 @@ def pending(value: object) -> str:
     )
 
 
+def volumes(uses: object) -> str:
+    """The volumes of an instance, `name at /path` each."""
+    found = [use for use in uses if isinstance(use, dict)] if isinstance(uses, list) else []
+    texts = []
+    for use in found:
+        at = f" at {use['path']}" if use.get("path") else ""
+        texts.append(f"{use.get('volume')}{at}{' (read-only)' if use.get('read_only') else ''}")
+    return ", ".join(texts)
+
+
+def shares(found: object) -> str:
+    """The shares of an instance, `/dir at /path` each."""
+    each = [share for share in found if isinstance(share, dict)] if isinstance(found, list) else []
+    return ", ".join(
+        f"{share.get('source')} at {share.get('target')}{' (read-only)' if share.get('read_only') else ''}"
+        for share in each
+    )
+
+
 def fields(instance: "dict[str, object]") -> "dict[str, object]":
     """What is shown of an instance, by title."""
     spec = instance.get("spec")
@@ -75,6 +94,8 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "limits": limits(spec.get("limits")),
         "pending": pending(instance.get("pending")),
         "network": spec.get("network"),
+        "volumes": volumes(spec.get("volumes")),
+        "shares": shares(spec.get("shares")),
         "accelerator": instance.get("accelerator"),
         "agent": "answers" if instance.get("agent") else "",
         "pid": instance.get("pid"),

@@ -10,6 +10,7 @@ from yurt.cli.output import note, safe, write
 from yurt.cli.policy import policy_wish
 from yurt.cli.progress import finish, run_operation
 from yurt.cli.terminal import relay
+from yurt.cli.volume import parse_share, parse_use
 from yurt.client import requests
 from yurt.client.limits import LIMITS, limits_document
 from yurt.client.operations import as_document, ended
@@ -67,6 +68,8 @@ def make_spec(
         "init": init,
         # a size says more about this instance than a profile does, so it comes last and wins
         "profiles": [*arguments.texts("profile"), *arguments.texts("size")],
+        "volumes": [parse_use(text) for text in arguments.texts("volume")],
+        "shares": [parse_share(text) for text in arguments.texts("mount")],
         "ephemeral": removed,
         "attach": attended and bool(command),
         "stdin": stdin and main,

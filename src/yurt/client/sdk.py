@@ -18,6 +18,7 @@ from yurt.client.limits import limits_document
 from yurt.client.process import ExecResult, Process
 from yurt.client.profiles import Profiles
 from yurt.client.transport import Transport
+from yurt.client.volumes import Volumes
 from yurt.model.host import Check
 from yurt.model.image import Image
 from yurt.model.instance import Instance as Record
@@ -57,6 +58,7 @@ class Client:
         self._calls = Calls(transport)
         self.images = Images(self._calls)
         self.profiles = Profiles(self._calls)
+        self.volumes = Volumes(self._calls)
 
     def __enter__(self) -> Self:
         return self

@@ -73,12 +73,17 @@ class NicAttachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VolumeAttachment(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume: an image file of this format (block), or a directory (filesystem). `name` is the volume's own."""
+    """A volume: an image file of this format (block), or a tree (filesystem). `name` is the volume's own.
+
+    `directory`: `path` is a directory, or with `format` RAW a file that holds an ext4 file system. Its owners are
+    those that the guest sees: 0 is the guest's root. `tag` is what a machine mounts it by.
+    """
 
     name: str
     path: Path
     format: DiskFormat = DiskFormat.QCOW2
     directory: bool = False
+    tag: str = ""
     target: str = ""  # where it is mounted in the guest; empty: the guest deals with the disk itself
     read_only: bool = False
 
@@ -315,6 +320,17 @@ class SupportsBalloon(Protocol):
 
     async def set_balloon(self, run_dir: Path, given_bytes: int) -> int:
         """Let it have this much; returns how much it really has after some seconds. Safe to repeat."""
+
+
+@runtime_checkable
+class SupportsVolumes(Protocol):
+    """A driver whose guests' disks can grow while they run."""
+
+    async def resize_disk(self, run_dir: Path, name: str, size_bytes: int) -> bool:
+        """Let a volume's disk have this size and tell the guest; False when the guest has no such disk.
+
+        Safe to repeat. What lies on the disk grows by another hand.
+        """
 
 
 @runtime_checkable

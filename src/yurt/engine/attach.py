@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
+from yurt.engine.attach_volumes import share_attachments, volume_attachments
 from yurt.engine.core import Core
 from yurt.engine.networking import plug_in
 from yurt.errors import Invalid, Unavailable, Unsupported
@@ -104,7 +105,15 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
         boot = replace(boot, init_args=systemd_arguments(core.facts.cgroups))
     config = encode_config(boot)
     given = Attachments(
-        run_dir=run_dir, state_dir=state_dir, uid=uid, gid=uid, cgroup=f"yurt/{instance.id}", config=config
+        run_dir=run_dir,
+        state_dir=state_dir,
+        uid=uid,
+        gid=uid,
+        cgroup=f"yurt/{instance.id}",
+        config=config,
+        volumes=await volume_attachments(core, instance, report),
+        shares=share_attachments(core, instance),
+        host_ids=core.ids.container_ids(instance.slot),
     )
     given = replace(given, nics=await plug_in(core, instance))
     if spec.kind is Kind.CONTAINER:
@@ -113,7 +122,6 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
             given,
             rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),
             agent_binary=await core.agent(),
-            host_ids=core.ids.container_ids(instance.slot),
         )
     await grow_disk(core, instance)
     disk = DiskAttachment(

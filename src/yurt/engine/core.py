@@ -21,6 +21,7 @@ from yurt.engine.networking import nic_attachments
 from yurt.engine.operation import Operations
 from yurt.engine.records import Records
 from yurt.engine.timers import Clock, SystemClock
+from yurt.engine.volumemounts import guest_mounts
 from yurt.errors import Busy, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.ids import IdPlan
@@ -33,6 +34,7 @@ from yurt.model.image import Image
 from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase
 from yurt.model.operation import Progress
 from yurt.model.settings import Settings
+from yurt.model.volume import ROOT_SERIAL
 from yurt.network.ipam import Addresses
 from yurt.network.service import Networks
 
@@ -113,8 +115,9 @@ class Core:
         }
 
     def boot_config(self, instance: Instance) -> BootConfig:
-        """What the agent is told at boot."""
-        return boot_config(instance, nic_attachments(instance, self.records.networks, self.networks.tag))
+        """What the agent is told at boot, mounts included."""
+        nics = nic_attachments(instance, self.records.networks, self.networks.tag)
+        return replace(boot_config(instance, nics), mounts=guest_mounts(self.records, instance))
 
     def driver(self, instance: Instance) -> Driver:
         return self.drivers[instance.spec.kind]
@@ -147,7 +150,9 @@ class Core:
             self.driver(instance),
             self.run_dir(instance.id),
             self.layout.instance_state(instance.id),
-            configure=self.boot_config(instance) if instance.spec.kind is Kind.VM else None,
+            configure=(lambda: self.boot_config(self.records.instances[instance.id]))
+            if instance.spec.kind is Kind.VM
+            else None,
             on_event=lambda event: self._driver_event(instance.id, event),
             on_agent=lambda ready: self._agent_event(instance.id, ready),
         )
@@ -282,6 +287,6 @@ def boot_config(instance: Instance, nics: tuple[NicAttachment, ...] = ()) -> Boo
         address="10.0.2.15/24" if user_network else "",
         gateway="10.0.2.2" if user_network else "",
         dns="10.0.2.3" if user_network else next((nic.dns[0] for nic in nics if nic.dns), ""),
-        root_device="/dev/vda",
+        root_device=f"SERIAL={ROOT_SERIAL}",
         machine_id=hashlib.sha256(b"yurt machine-id " + instance.id.encode()).hexdigest()[:32],
     )

@@ -10,10 +10,11 @@ from yurt.drivers.agent.client import AgentClient, ExecSession
 from yurt.drivers.base import SupportsUsage
 from yurt.engine import doctor as doctor_module
 from yurt.engine.capacity import host_resources
+from yurt.engine.consoles import ConsoleView
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import BuildImage, DeleteImage, PruneImages, prune_report
 from yurt.engine.keeper import Keeper
-from yurt.engine.live import ConsoleView, Live, MainAttachment
+from yurt.engine.live import Live, MainAttachment
 from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.profileverbs import Profiles
@@ -21,6 +22,7 @@ from yurt.engine.rehearse import rehearse_create, rehearse_start, rehearsed
 from yurt.engine.setverbs import rehearse_set
 from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS
+from yurt.engine.volumes import VolumesFace, volume_factories
 from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.host.memory import available_bytes
@@ -34,7 +36,7 @@ CONDITIONS = ("running", "agent", "exit")
 STOP_TIMEOUT_S = 30.0
 
 
-class Engine:
+class Engine(VolumesFace):
     """Verbs and questions about instances, images, operations and the host."""
 
     def __init__(self, core: Core) -> None:
@@ -43,6 +45,7 @@ class Engine:
         factories["image-build"] = lambda op: BuildImage(core, op.target)
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
+        factories |= volume_factories(core)
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
         self.keeper = Keeper(core)
         self.profiles = Profiles(core)

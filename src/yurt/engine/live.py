@@ -7,21 +7,19 @@ events; nothing polls.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from yurt.drivers.agent.client import AgentClient, ExecSession
 from yurt.drivers.agent.config import BootConfig
-from yurt.drivers.base import Console, Driver, DriverEvent, SupportsAgent, SupportsConsole
+from yurt.drivers.base import Driver, DriverEvent, SupportsAgent, SupportsConsole
+from yurt.engine.consoles import ConsoleHub
 from yurt.engine.logs import CONSOLE_LIMIT, BoundedLog
-from yurt.errors import Unavailable, WrongState, YurtError
+from yurt.errors import ToolFailed, Unavailable, WrongState, YurtError
 from yurt.host import layout as names
 from yurt.model.instance import Init, Instance, Kind
 
 log = logging.getLogger("yurt.live")
-SCROLLBACK = 64 << 10
-VIEW_QUEUE = 256
 ATTACH_PATIENCE_S = 10.0
 RETRY_S = (0.05, 0.2, 1.0, 5.0)
 
@@ -36,7 +34,7 @@ class Live:
         run_dir: Path,
         state_dir: Path,
         *,
-        configure: BootConfig | None,
+        configure: Callable[[], BootConfig] | None,
         on_event: Callable[[DriverEvent], None],
         on_agent: Callable[[bool], None],
     ) -> None:
@@ -91,7 +89,7 @@ class Live:
                 client = await self.driver.agent(self.run_dir)
                 await client.wait_ready()
                 if self._configure is not None:
-                    await client.configure(self._configure)
+                    await self._set_up(client, self._configure())
                 failures = 0
                 await self._serve(client)
             except (YurtError, OSError, EOFError) as error:
@@ -107,6 +105,15 @@ class Live:
             delay = RETRY_S[min(failures, len(RETRY_S) - 1)]
             failures += 1
             await asyncio.wait([self.exited], timeout=delay)
+
+    async def _set_up(self, client: AgentClient, config: BootConfig) -> None:
+        """Give a guest that has booted by itself its name, its network and its volumes. A mount that fails is told."""
+        await client.configure(config)
+        if config.mounts:
+            try:
+                await client.mount(config.mounts)
+            except ToolFailed as error:
+                self._on_event(DriverEvent(type="mount-failed", reason=error.message))
 
     async def _serve(self, client: AgentClient) -> None:
         self.client = client
@@ -172,98 +179,6 @@ class Live:
         self.console_log.close()
         if not self.exited.done():
             self.exited.set_result(DriverEvent(type="exited", reason="let go"))
-
-
-class ConsoleHub:
-    """One console, any number of viewers: scrollback in memory, everything to the bounded log.
-
-    A viewer that does not keep up loses the oldest chunks, never holds the guest up.
-    """
-
-    def __init__(self, console_log: BoundedLog) -> None:
-        self._log = console_log
-        self._console: Console | None = None
-        self.scrollback = bytearray()
-        self._views: set[ConsoleView] = set()
-
-    async def follow(self, console: Console) -> None:
-        """Read the console until it ends."""
-        self._console = console
-        try:
-            while data := await console.read():
-                self.scrollback += data
-                del self.scrollback[:-SCROLLBACK]
-                self._log.append(data)
-                for view in self._views:
-                    view.push(data)
-        finally:
-            self._console = None
-            with contextlib.suppress(Exception):
-                await console.close()
-
-    def view(self) -> "ConsoleView":
-        """Open one more viewer."""
-        view = ConsoleView(self, bytes(self.scrollback))
-        self._views.add(view)
-        return view
-
-    def drop(self, view: "ConsoleView") -> None:
-        self._views.discard(view)
-
-    async def write(self, data: bytes) -> None:
-        """Type something. Raises Unavailable when the console is not connected."""
-        if self._console is None:
-            raise Unavailable("the console is not connected")
-        await self._console.write(data)
-
-    async def resize(self, rows: int, columns: int) -> None:
-        if self._console is not None:
-            await self._console.resize(rows, columns)
-
-    def close(self) -> None:
-        for view in list(self._views):
-            view.push(b"")
-
-
-class ConsoleView:
-    """One viewer of a console; `read` returns b"" at its end."""
-
-    def __init__(self, hub: ConsoleHub, scrollback: bytes) -> None:
-        self._hub, self.scrollback = hub, scrollback
-        self._chunks: deque[bytes] = deque(maxlen=VIEW_QUEUE)
-        self._more = asyncio.Event()
-        self._ended = False
-
-    def push(self, data: bytes) -> None:
-        if data:
-            self._chunks.append(data)
-        else:
-            self._ended = True
-        self._more.set()
-
-    async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end."""
-        while not self._chunks:
-            if self._ended:
-                return b""
-            self._more.clear()
-            await self._more.wait()
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """Type something."""
-        await self._hub.write(data)
-
-    async def resize(self, rows: int, columns: int) -> None:
-        """Tell the guest the terminal's size, where its console has one."""
-        await self._hub.resize(rows, columns)
-
-    async def close(self) -> None:
-        """Stop viewing. Safe to repeat."""
-        self._hub.drop(self)
-        self.push(b"")
 
 
 class MainProcess:

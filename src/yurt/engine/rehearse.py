@@ -7,8 +7,10 @@ import msgspec
 from yurt.engine.capacity import verdict_on_create, verdict_on_start
 from yurt.engine.core import Core
 from yurt.engine.records import now
-from yurt.engine.resolve import resolve
+from yurt.engine.resolve import kind_of, resolve
+from yurt.engine.resolve_volumes import checked_uses
 from yurt.engine.verbs import require_rest
+from yurt.engine.volumeclaims import claim_all
 from yurt.errors import NotFound
 from yurt.model.instance import InstanceSpec
 from yurt.model.names import Name, parse_reference
@@ -32,6 +34,7 @@ def rehearsed(verb: str, target: str, result: dict[str, object]) -> Operation:
 async def rehearse_create(core: Core, spec: InstanceSpec, name: Name, *, start: bool) -> Operation:
     """What a create (and with `start` a start) would make, and whether it fits. The image need not be built yet."""
     verdict, _ = verdict_on_create(core, spec, start=start)
+    claim_all(core.records, checked_uses(spec)[0], kind_of(spec), "")
     result: dict[str, object] = {"name": str(name), "admission": msgspec.to_builtins(verdict)}
     with suppress(NotFound):
         image = await core.images.get(parse_reference(spec.image))

@@ -3,6 +3,7 @@
 from yurt.engine.limitcheck import check_limits
 from yurt.engine.networking import network_mode
 from yurt.engine.policy import check_policy
+from yurt.engine.resolve_volumes import checked_uses
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
@@ -30,6 +31,7 @@ def resolve(
     policy = spec.policy.filled()
     check_policy(policy, ephemeral=spec.ephemeral)
     init = _init(spec, image)
+    volumes, shares = checked_uses(spec)
     return ResolvedSpec(
         image=image.reference,
         image_digest=image.digest,
@@ -54,6 +56,8 @@ def resolve(
         attach=spec.attach,
         policy=policy,
         profiles=spec.profiles,
+        volumes=volumes,
+        shares=shares,
     )
 
 
@@ -83,7 +87,7 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "publish", "rules", "volumes", "shares", "privileges")
+UNREADY = ("nics", "publish", "rules", "privileges")
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:

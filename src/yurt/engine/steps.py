@@ -10,10 +10,14 @@ from yurt.engine import networking
 from yurt.engine.attach import attachments
 from yurt.engine.capacity import verdict_on_start
 from yurt.engine.core import Core
+from yurt.engine.networking import free_addresses
 from yurt.engine.operation import Plan, Step
+from yurt.engine.records import Writes
+from yurt.engine.volumeclaims import release_all
 from yurt.errors import Timeout, YurtError
 from yurt.host.files import remove_tree
 from yurt.model.instance import Instance, Phase
+from yurt.state.base import Delete
 
 log = logging.getLogger("yurt.steps")
 POWER_OFF_GRACE_S = 5.0
@@ -33,6 +37,16 @@ class InstancePlan(Plan):
     @property
     def run_dir(self) -> Path:
         return self.core.run_dir(self.instance_id)
+
+    def forget_writes(self) -> Writes:
+        """The writes after which the instance is no more: name, slot, addresses, volumes and record are free again."""
+        instance = self.core.records.instances.get(self.instance_id)
+        name = instance.name if instance is not None else str(self.arguments["name"])
+        slot = instance.slot if instance is not None else int(str(self.arguments["slot"]))
+        writes: Writes = [Delete(f"names/{name}"), Delete(f"slots/{slot}")]
+        if instance is not None:
+            writes += [Delete(f"instances/{self.instance_id}"), *free_addresses(instance.spec.nics)]
+        return [*writes, *release_all(self.core.records, self.instance_id)]
 
     def removal(self) -> Step:
         """The step that deletes the instance's files."""

@@ -11,15 +11,17 @@ from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import ensure_image
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
-from yurt.engine.resolve import resolve
+from yurt.engine.resolve import kind_of, resolve
+from yurt.engine.resolve_volumes import checked_uses
 from yurt.engine.setverbs import SetSettings
 from yurt.engine.small import Pause, Rename, Resume
 from yurt.engine.steps import InstancePlan, Launching, Stopping, take_down
+from yurt.engine.volumeclaims import claim_all
 from yurt.errors import Denied, WrongState, YurtError
 from yurt.model.instance import Instance, InstanceSpec, Phase
 from yurt.model.names import InstanceId, Name
 from yurt.model.operation import Operation
-from yurt.state.base import Delete, Put
+from yurt.state.base import Put
 
 
 class Create(InstancePlan):
@@ -34,7 +36,9 @@ class Create(InstancePlan):
         verdict, reserved = verdict_on_create(self.core, self.spec, start=bool(self.arguments["start"]))
         verdict.require()
         self.arguments |= {"slot": slot, "reserved": msgspec.to_builtins(reserved)}
+        volumes, _ = checked_uses(self.spec)
         return [
+            *claim_all(self.core.records, volumes, kind_of(self.spec), self.instance_id),
             Put(f"names/{name}", self.instance_id.encode()),
             Put(f"slots/{slot}", self.instance_id.encode()),
         ]
@@ -96,9 +100,7 @@ class Create(InstancePlan):
         return [put_instance(running(self.core, self.instance, self._launching))]
 
     def rollback(self, error: YurtError) -> Writes:
-        return forget_writes(
-            self.core.records.instances.get(self.instance_id), self.instance_id, self.arguments
-        )
+        return self.forget_writes()
 
     def result(self) -> dict[str, object]:
         launched = self._launching.launched
@@ -125,16 +127,6 @@ def running(core: Core, instance: Instance, launching: Launching, *, automatic: 
         operation=None,
         pending={},
     )
-
-
-def forget_writes(instance: Instance | None, instance_id: str, arguments: dict[str, object]) -> Writes:
-    """The writes that make a name, a slot, addresses and a record free again."""
-    name = instance.name if instance is not None else str(arguments["name"])
-    slot = instance.slot if instance is not None else int(str(arguments["slot"]))
-    writes: Writes = [Delete(f"names/{name}"), Delete(f"slots/{slot}")]
-    if instance is not None:
-        writes += [Delete(f"instances/{instance_id}"), *networking.free_addresses(instance.spec.nics)]
-    return writes
 
 
 def require_rest(instance: Instance) -> None:
@@ -208,7 +200,7 @@ class Stop(InstancePlan):
 
     def commit(self) -> Writes:
         if self.instance.spec.ephemeral:
-            return forget_writes(self.instance, self.instance_id, self.arguments)
+            return self.forget_writes()
         code = self._stopping.ending.get("exit_code", self.instance.exit_code)
         return [put_instance(stopped(self.instance, exit_code=code if isinstance(code, int) else None))]
 
@@ -314,7 +306,7 @@ class DeleteInstance(InstancePlan):
         await take_down(self.core, self.instance_id, self.instance)
 
     def commit(self) -> Writes:
-        return forget_writes(self.instance, self.instance_id, self.arguments)
+        return self.forget_writes()
 
     def rollback(self, error: YurtError) -> Writes:
         return [put_instance(replace(self.instance, phase=Phase.STOPPED, operation=None))]
@@ -347,7 +339,7 @@ class Settle(InstancePlan):
 
     def commit(self) -> Writes:
         if self.instance.spec.ephemeral:
-            return forget_writes(self.instance, self.instance_id, self.arguments)
+            return self.forget_writes()
         code = self.arguments.get("exit_code")
         reason = str(self.arguments.get("reason") or "")
         if hint := str(self.arguments.get("hint") or ""):

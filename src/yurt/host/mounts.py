@@ -24,7 +24,7 @@ MNT_DETACH = 2
 CLONE_NEWNS = 0x00020000
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on every architecture
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH, AT_EMPTY_PATH, AT_FDCWD = 1, 4, 0x1000, -100
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 0x1, 0x4, 0x00100000
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 0x1, 0x2, 0x4, 0x00100000
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE = 0x4C82, 0x4C0A
 LO_FLAGS_AUTOCLEAR = 4
 
@@ -83,17 +83,45 @@ def mount_idmapped(source: Path, target: Path, userns: int) -> None:
     `userns` is a descriptor of that namespace. Raises Unsupported where the file system cannot do it.
     Source: mount_setattr(2).
     """
-    what = f"idmapped mount of `{source}`"
-    tree = _libc.syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(source), OPEN_TREE_CLONE | os.O_CLOEXEC)
-    _check(tree, what)
+    flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV
+    descriptor = os.open(source, os.O_PATH | os.O_CLOEXEC)
     try:
-        attr = _MountAttr(MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, 0, 0, userns)
-        size = ctypes.sizeof(attr)
-        _check(_libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, ctypes.byref(attr), size), what)
-        place = os.fsencode(target)
-        _check(_libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH), what)
+        mount_clone(descriptor, target, userns, flags, f"idmapped mount of `{source}`")
+    finally:
+        os.close(descriptor)
+
+
+def mount_clone(source: int, target: Path, userns: int, flags: int, what: str) -> None:
+    """Mount what is behind a descriptor, but nothing mounted below it, idmapped and with these MOUNT_ATTR flags."""
+    tree = clone_tree(source, userns, flags, what)
+    try:
+        place_tree(tree, target)
     finally:
         os.close(tree)
+
+
+def clone_tree(source: int, userns: int, flags: int, what: str) -> int:
+    """A copy of the mount behind a descriptor, attached to nothing yet, idmapped, with these MOUNT_ATTR flags.
+
+    `source` has to be open in the calling thread's mount namespace. Returns a descriptor of the copy.
+    """
+    tree = int(_libc.syscall(SYS_OPEN_TREE, source, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH | os.O_CLOEXEC))
+    _check(tree, what)
+    try:
+        attr = _MountAttr(MOUNT_ATTR_IDMAP | flags, 0, 0, userns)
+        size = ctypes.sizeof(attr)
+        _check(_libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, ctypes.byref(attr), size), what)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def place_tree(tree: int, target: Path) -> None:
+    """Attach such a copy to a place in the calling thread's mount namespace. Once."""
+    place = os.fsencode(target)
+    moved = _libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
+    _check(moved, f"mounting on `{target}`")
 
 
 def mount_loop(image: Path, target: Path, fstype: str) -> None:

@@ -9,7 +9,9 @@ from msgspec import Meta
 from yurt.model.names import Name
 
 GuestPath = Annotated[str, Meta(min_length=1, max_length=4095)]
-VolumeBytes = Annotated[int, Meta(ge=1 << 20, le=64 << 40)]
+VolumeBytes = Annotated[int, Meta(ge=16 << 20, le=16 << 40)]
+ROOT_SERIAL = "yurt:root"  # of a microVM's root disk; no volume can have that name
+MAX_SERIAL = 20  # what virtio has room for; a block volume's name is its disk's serial number
 
 
 class VolumeForm(StrEnum):
@@ -20,16 +22,19 @@ class VolumeForm(StrEnum):
 
 
 class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wish for a volume."""
+    """A wish for a volume. No size: 10 GiB for a block volume, no limit for a file-system volume."""
 
     name: Annotated[str, Meta(max_length=255)]
     form: VolumeForm = VolumeForm.BLOCK
-    size_bytes: VolumeBytes = 10 << 30
+    size_bytes: VolumeBytes | None = None
     labels: Annotated[dict[str, str], Meta(max_length=64)] = {}
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored record of a volume. Who has it is in the instances' specs; `attached_to` is that instance's id."""
+    """The stored record of a volume. `attached_to` is the id of the instance whose spec names it, running or not.
+
+    `size_bytes` 0 (filesystem only): the host's file system sets the limit.
+    """
 
     id: str
     name: Name
@@ -40,6 +45,22 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
     operation: str | None = None
     version: int = 1
+
+
+class VolumeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume as it is shown: `instance` by name, `path` where it is mounted there, what it takes on the host's disk."""
+
+    id: str
+    name: str
+    form: VolumeForm
+    size_bytes: int
+    used_bytes: int = 0
+    labels: dict[str, str] = {}
+    instance: str = ""
+    path: str = ""
+    read_only: bool = False
+    created_at: float = 0.0
+    operation: str | None = None
 
 
 class VolumeUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

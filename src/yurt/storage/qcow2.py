@@ -24,6 +24,7 @@ _EXTENDED_L2 = 1 << 4
 _BACKING_FORMAT = 0xE2792ACA
 _L2_ENTRY_BYTES = 16
 _REFCOUNT_ORDER = 4  # 16 bits each
+COVERED = CLUSTER // _L2_ENTRY_BYTES * CLUSTER  # bytes of the disk that one L2 table, one entry of L1, covers
 
 
 def overlay_header(base: str, base_format: DiskFormat, size_bytes: int) -> bytes:
@@ -34,17 +35,28 @@ def overlay_header(base: str, base_format: DiskFormat, size_bytes: int) -> bytes
     name = os.fsencode(base)
     if not name or len(name) > MAX_BACKING_NAME:
         raise Invalid(f"the path of a base image must have 1 to {MAX_BACKING_NAME} bytes")
+    form = str(base_format).encode()
+    extension = struct.pack(">II", _BACKING_FORMAT, len(form)) + form + bytes(-len(form) % 8)
+    return _empty(size_bytes, -(-size_bytes // COVERED), extension, name)
+
+
+def volume_header(size_bytes: int) -> bytes:
+    """The whole of an empty image that lies over nothing. Pure.
+
+    Its L1 table has room for 16 TiB from the start, so that growing it means writing one number.
+    """
+    return _empty(size_bytes, CLUSTER // 8, b"", b"")
+
+
+def _empty(size_bytes: int, l1_entries: int, extension: bytes, name: bytes) -> bytes:
     if size_bytes <= 0 or size_bytes % gpt.SECTOR:
         raise Invalid("a disk's size must be whole sectors")
-    covered = CLUSTER // _L2_ENTRY_BYTES * CLUSTER  # by one L2 table
-    l1_entries = -(-size_bytes // covered)
     l1_clusters = -(-l1_entries * 8 // CLUSTER)
     clusters = 3 + l1_clusters  # header, refcount table, refcount block, L1
-    if clusters > CLUSTER * 8 >> _REFCOUNT_ORDER:
-        raise Invalid(f"a disk of {size_bytes} bytes is larger than yurt's overlays can be")
-    form = str(base_format).encode()
-    extension = struct.pack(">II", _BACKING_FORMAT, len(form)) + form + bytes(-len(form) % 8) + bytes(8)
-    name_offset = HEADER_LENGTH + len(extension)
+    if clusters > CLUSTER * 8 >> _REFCOUNT_ORDER or size_bytes > l1_entries * COVERED:
+        raise Invalid(f"a disk of {size_bytes} bytes is larger than yurt's disks can be")
+    extension += bytes(8)
+    name_offset = HEADER_LENGTH + len(extension) if name else 0
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",
         *(b"QFI\xfb", 3, name_offset, len(name), CLUSTER_BITS, size_bytes, 0),
@@ -52,7 +64,8 @@ def overlay_header(base: str, base_format: DiskFormat, size_bytes: int) -> bytes
         *(_EXTENDED_L2, 0, 0, _REFCOUNT_ORDER, HEADER_LENGTH),
     ).ljust(HEADER_LENGTH, b"\0")
     out = bytearray(clusters * CLUSTER)
-    out[: name_offset + len(name)] = header + extension + name
+    head = header + extension + name
+    out[: len(head)] = head
     struct.pack_into(">Q", out, CLUSTER, 2 * CLUSTER)
     struct.pack_into(f">{clusters}H", out, 2 * CLUSTER, *([1] * clusters))
     return bytes(out)
@@ -64,10 +77,11 @@ async def create_overlay(path: Path, base: Path, base_format: DiskFormat, size_b
     Takes constant time and half a megabyte or less. Raises FileExistsError, Invalid.
     """
     data = overlay_header(str(base), base_format, size_bytes)
-    await asyncio.to_thread(_write, path, data)
+    await asyncio.to_thread(write_sparse, path, data)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_sparse(path: Path, data: bytes) -> None:
+    """Write a new file, mode 0600, complete or absent; what is zero takes no space. Raises FileExistsError."""
     if path.exists():
         raise FileExistsError(path)
     with temporary_sibling(path) as temporary:

@@ -2,8 +2,8 @@
 _yurt_command() {
     words='' single='' options='' takes='' source=''
     case $1 in
-        'run') options='--name --size --profile --workdir --user --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -w -u -e -l -i -t -T -n -d -h'; takes='--name --size --profile --workdir -w --user -u --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
-        'create') options='--name --size --profile --workdir --user --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --dry-run --help --debug -w -u -e -l -h'; takes='--name --size --profile --workdir -w --user -u --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
+        'run') options='--name --size --profile --workdir --user --volume --mount --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --interactive --tty --no-tty --no-stdin --rm --detach --no-start --dry-run --help --debug -w -u -e -l -i -t -T -n -d -h'; takes='--name --size --profile --workdir -w --user -u --volume --mount --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
+        'create') options='--name --size --profile --workdir --user --volume --mount --as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --dry-run --help --debug -w -u -e -l -h'; takes='--name --size --profile --workdir -w --user -u --volume --mount --as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='image' ;;
         'start') options='--label --detach --dry-run --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'stop') options='--label --timeout --force --detach --help --debug -l -f -d -h'; takes='--label -l --timeout'; source='instance' ;;
         'kill') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
@@ -38,6 +38,14 @@ _yurt_command() {
         'profile set') options='--as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --unset --help --debug -e -l -h'; takes='--as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --unset'; source='profile' ;;
         'profile delete') options='--force --help --debug -f -h'; takes=''; source='profile' ;;
         'profile ') words='ls info create set delete'; single='' ;;
+        'volume create') options='--size --filesystem --label --help --debug -l -h'; takes='--size --label -l'; source='' ;;
+        'volume ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
+        'volume info') options='--json --help --debug -h'; takes=''; source='volume' ;;
+        'volume attach') options='--help --debug -h'; takes=''; source='volume' ;;
+        'volume detach') options='--help --debug -h'; takes=''; source='volume' ;;
+        'volume resize') options='--help --debug -h'; takes=''; source='volume' ;;
+        'volume delete') options='--dry-run --help --debug -h'; takes=''; source='volume' ;;
+        'volume ') words='create ls info attach detach resize delete'; single='' ;;
         'host info') options='--json --help --debug -h'; takes=''; source='' ;;
         'host ') words='info'; single='' ;;
         'doctor') options='--json --help --debug -h'; takes=''; source='' ;;
@@ -80,7 +88,7 @@ _yurt() {
     local words single options takes source name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile host doctor version serve completion --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile volume host doctor version serve completion --help --version' -- "$cur"))
         return
     fi
     name=${COMP_WORDS[1]}
@@ -114,6 +122,7 @@ _yurt() {
         image) COMPREPLY=($(compgen -W "$(yurt image ls --quiet 2>/dev/null) debian tiny" -- "$cur")) ;;
         profile) COMPREPLY=($(compgen -W "$(yurt profile ls --quiet 2>/dev/null)" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
+        volume) COMPREPLY=($(compgen -W "$(yurt volume ls --quiet 2>/dev/null)" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(yurt ls --quiet 2>/dev/null | sed 's/$/:/')" -- "$cur")) ;;
     esac
 }

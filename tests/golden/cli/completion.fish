@@ -6,6 +6,8 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l size -d 'processors and
 complete -c yurt -n '__fish_seen_subcommand_from run' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l workdir -d 'directory that the command runs in' -s w -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l user -d 'user that the command runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l memory -d 'memory, such as `512M` or `2G`' -x
@@ -52,6 +54,8 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l size -d 'processors 
 complete -c yurt -n '__fish_seen_subcommand_from create' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l workdir -d 'directory that the command runs in' -s w -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l user -d 'user that the command runs as' -s u -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l memory -d 'memory, such as `512M` or `2G`' -x
@@ -325,6 +329,40 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -a '(yurt profile ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a volume -d 'volume commands'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a create -d 'make an empty volume: storage that outlives instances'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a ls -d 'list volumes'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a info -d 'show everything about a volume'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a attach -d 'give a volume to an instance'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a detach -d 'take volumes from the instances that have them'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a resize -d 'let a volume grow'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a delete -d 'delete volumes that no instance has, and what is in them'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l size -d 'how much it holds (default: 10G; with `--filesystem` no limit)' -x
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l filesystem -d 'a tree of files, for containers, instead of a disk'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from info' -a '(yurt volume ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from attach' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from attach' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from attach' -a '(yurt volume ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from detach' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from detach' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from detach' -a '(yurt volume ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from resize' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from resize' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from resize' -a '(yurt volume ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l dry-run -d 'only say what would go'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -a '(yurt volume ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a host -d 'host commands'
 complete -c yurt -n '__fish_seen_subcommand_from host; and not __fish_seen_subcommand_from info' -a info -d 'show what this host is and has'
 complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l json -d 'print JSON'

@@ -1,6 +1,6 @@
 """All operations of the API, in the order of the document."""
 
-from yurt.api.routes import archive, host, images, instances, operations, profiles, settings, streams
+from yurt.api.routes import archive, host, images, instances, operations, profiles, settings, streams, volumes
 
 ENDPOINTS = (
     *host.ENDPOINTS,
@@ -10,5 +10,6 @@ ENDPOINTS = (
     *streams.ENDPOINTS,
     *images.ENDPOINTS,
     *profiles.ENDPOINTS,
+    *volumes.ENDPOINTS,
     *operations.ENDPOINTS,
 )

@@ -15,7 +15,7 @@ import msgspec
 from yurt.drivers.agent import config as settings
 from yurt.drivers.agent import wire
 from yurt.drivers.agent.archive import TarReader, TarWriter, decode_stat
-from yurt.drivers.agent.config import BootConfig, encode_config, encode_exec, encode_settings
+from yurt.drivers.agent.config import BootConfig, GuestMount, encode_config, encode_exec, encode_settings
 from yurt.drivers.agent.streams import AgentGone, Stream, check_frame
 from yurt.drivers.agent.wire import FrameType, GuestMisbehaved, StreamKind
 from yurt.errors import Exhausted, NotFound, Unavailable, Unsupported
@@ -130,6 +130,14 @@ class AgentClient:
             (settings.DISK_MIB, disk_bytes >> 20),
         ]
         await self._ask(StreamKind.GROW, encode_settings(wanted))
+
+    async def mount(self, mounts: tuple[GuestMount, ...]) -> None:
+        """Let a running guest mount these, and let file systems on disks that have grown fill them. Safe to repeat.
+
+        Raises ToolFailed with the first that could not be mounted; the others are.
+        """
+        body = encode_settings([(settings.MOUNT, mount.text()) for mount in mounts])
+        await self._ask(StreamKind.MOUNT, body)
 
     async def shutdown(self, mode: str, *, grace_s: float = 10.0) -> None:
         """Ask the guest to end (`poweroff` or `reboot`); returns when it has been asked.

@@ -17,6 +17,20 @@ MODE, HOSTNAME, INIT, INIT_ARGUMENT, COMMAND, ENV, WORKDIR, USER, TTY, STDIN = r
 NETWORK, ADDRESS, GATEWAY, DNS, ROOT_DEVICE, MACHINE_ID, ROWS, COLUMNS = range(11, 19)
 PATH, FOLLOW, ACTION, GRACE_MS, NIC, SEARCH = range(19, 25)
 CPUS, MEMORY_MIB, DISK_MIB = range(40, 43)
+MOUNT = 32
+
+
+class GuestMount(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the agent mounts. `kind`: `disk` (source: its serial number) or `share` (source: its tag)."""
+
+    kind: str
+    source: str
+    target: str
+    read_only: bool = False
+
+    def text(self) -> str:
+        """As it is written in a setting. The target comes last, for it alone may hold a colon."""
+        return f"{self.kind}:{'ro' if self.read_only else 'rw'}:{self.source}:{self.target}"
 
 
 class BootConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +38,7 @@ class BootConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `init` empty: `command` is the guest's main process. `network` is `none`, `user` or `managed`; `address` is written
     as `10.0.2.15/24` and is for `user`, `nics` are for `managed`. `root_device` is a path such as
-    `/dev/vda`, or `LABEL=name`.
+    `/dev/vda`, `LABEL=name` or `SERIAL=number`. `mounts` are made in this order, before the init of a microVM runs.
     """
 
     mode: str
@@ -45,6 +59,7 @@ class BootConfig(msgspec.Struct, frozen=True, kw_only=True):
     nics: tuple[NicAttachment, ...] = ()
     root_device: str = "/dev/vda"
     machine_id: str = ""
+    mounts: tuple[GuestMount, ...] = ()
 
 
 Setting = tuple[int, str | int | bool]
@@ -65,7 +80,7 @@ def encode_settings(settings: Iterable[Setting]) -> bytes:
             if "\0" in value:
                 raise Invalid("a zero byte cannot be passed to a guest")
             data = value.encode("utf-8", "surrogateescape")
-            repeats = tag in (INIT_ARGUMENT, COMMAND, ENV, NIC)
+            repeats = tag in (INIT_ARGUMENT, COMMAND, ENV, NIC, MOUNT)
             if not data and not repeats:
                 continue
         elif value == 0:
@@ -107,6 +122,7 @@ def encode_config(config: BootConfig) -> bytes:
             *((NIC, nic_words(nic)) for nic in config.nics),
             (ROOT_DEVICE, config.root_device),
             (MACHINE_ID, config.machine_id),
+            *((MOUNT, mount.text()) for mount in config.mounts),
         ]
     )
     return MAGIC + len(body).to_bytes(4, "little") + body

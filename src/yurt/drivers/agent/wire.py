@@ -62,6 +62,7 @@ class StreamKind(IntEnum):
     SHUTDOWN = 8
     WAIT = 9
     GROW = 17
+    MOUNT = 16
 
 
 _FROM_AGENT = frozenset(

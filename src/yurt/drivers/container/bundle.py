@@ -11,6 +11,7 @@ import msgspec
 
 from yurt.drivers.base import Attachments
 from yurt.drivers.container.seccomp import seccomp_profile
+from yurt.drivers.trees import place_of, trees_of
 from yurt.model.host import CgroupLayout
 from yurt.model.instance import Init, ResolvedSpec
 
@@ -101,7 +102,10 @@ def runtime_config(
         "hostname": hostname,
         "root": {"path": facts.rootfs, "readonly": False},
         "process": _process(spec, facts),
-        "mounts": _mounts(systemd, facts.hybrid, str(attachments.agent_binary)),
+        "mounts": [
+            *_mounts(systemd, facts.hybrid, str(attachments.agent_binary)),
+            *_tree_mounts(attachments),
+        ],
         "linux": {
             "namespaces": [
                 {"type": "user", "path": facts.userns},
@@ -186,6 +190,22 @@ def _mounts(systemd: bool, hybrid: bool, agent: str) -> list[dict[str, Any]]:
             tmpfs("/tmp", "mode=1777"),
         ]
     return mounts
+
+
+def _tree_mounts(attachments: Attachments) -> list[dict[str, Any]]:
+    """Volumes and shares; they lie mounted, with their owners mapped, in the run directory."""
+    return [
+        _mount(
+            tree.target,
+            "bind",
+            str(place_of(attachments.run_dir, number)),
+            "bind",
+            "nodev",
+            *(() if tree.mapped else ("nosuid",)),
+            "ro" if tree.read_only else "rw",
+        )
+        for number, tree in enumerate(trees_of(attachments))
+    ]
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from yurt.drivers.container.powers import DELEGATE, check_powers
 from yurt.drivers.container.rootfs import MOUNT_POINTS, prepare_data
 from yurt.drivers.container.usernet import start_usernet
 from yurt.drivers.container.userns import UserNamespaces
+from yurt.drivers.trees import clear_trees
 from yurt.errors import Invalid, NotFound, Timeout, ToolFailed, Unsupported, WrongState
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group
@@ -382,6 +383,7 @@ def _clear(run_dir: Path) -> None:
     for name in (BUNDLE, RUNTIME_STATE):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(run_dir / name)
+    clear_trees(run_dir)
     for name in MOUNT_POINTS:
         with contextlib.suppress(FileNotFoundError):
             (run_dir / name).rmdir()

@@ -18,6 +18,7 @@ import msgspec
 from yurt.drivers.base import Attachments
 from yurt.drivers.container.bundle import AGENT_FDS, BundleFacts, runtime_config
 from yurt.drivers.container.rootfs import mount_root
+from yurt.drivers.trees import mount_trees, open_trees
 from yurt.errors import Invalid, Timeout, ToolFailed, YurtError
 from yurt.host import files, layout, mounts, proc
 from yurt.host.cgroup import Group
@@ -52,16 +53,18 @@ async def launch(
     words_read, words_write = os.pipe2(os.O_CLOEXEC)
     try:
         with bind_socket(run_dir / layout.AGENT_SOCKET) as listener:
+            async with open_trees(attachments, userns) as opened:
 
-            def start() -> proc.Process:
-                joins = _hide_unified(facts, group, run_dir)
-                enter = (*ENTER, *(str(path) for path in joins), "--", *argv)
-                _write_bundle(instance, attachments, facts, userns)
-                return proc.spawn(
-                    enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
-                )
+                def start() -> proc.Process:
+                    joins = _hide_unified(facts, group, run_dir)
+                    enter = (*ENTER, *(str(path) for path in joins), "--", *argv)
+                    mount_trees(run_dir, opened)
+                    _write_bundle(instance, attachments, facts, userns)
+                    return proc.spawn(
+                        enter, stdin=listener.fileno(), stdout=config, stderr=words_write, cwd=Path("/")
+                    )
 
-            process = await spawned(start)
+                process = await spawned(start)
         os.close(words_write)
         words_write = -1
         status = await _finish(process)

@@ -51,7 +51,14 @@ class UserNamespaces:
 
 
 async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
-    """Make a user namespace and return a descriptor of it. Raises ToolFailed where the host forbids them."""
+    """Make a user namespace that maps 0 to `base` and return a descriptor of it. Raises ToolFailed."""
+    maps = (map_lines(base, count, Path(f"/proc/self/{name}").read_text()) for name in ("uid_map", "gid_map"))
+    uids, gids = maps
+    return await make_mapped(uids, gids, uid, gid)
+
+
+async def make_mapped(uids: str, gids: str, uid: int, gid: int) -> int:
+    """Make a user namespace with these maps. Raises ToolFailed where the host forbids user namespaces."""
     hold_read, hold_write = os.pipe2(os.O_CLOEXEC)
     said_read, said_write = os.pipe2(os.O_CLOEXEC)
     argv = tuple(confined(("unshare", "--user", "--", "sh", "-c", _HOLD), uid, gid))
@@ -66,9 +73,8 @@ async def make_userns(base: int, count: int, uid: int, gid: int) -> int:
                     argv=argv,
                     hint="check the sysctls `user.max_user_namespaces` and `kernel.unprivileged_userns_clone`",
                 )
-            for name in ("uid_map", "gid_map"):
-                lines = map_lines(base, count, Path(f"/proc/self/{name}").read_text())
-                Path(f"/proc/{helper.pid}/{name}").write_text(lines)
+            for name, text in (("uid_map", uids), ("gid_map", gids)):
+                Path(f"/proc/{helper.pid}/{name}").write_text(text)
             return os.open(f"/proc/{helper.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(hold_write)

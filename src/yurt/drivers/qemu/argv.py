@@ -5,18 +5,19 @@ wrote stands inside a comma-separated option: devices, block nodes, NICs and obj
 have no JSON form carry only numbers and names of ours. Written for QEMU 7.2 and later.
 """
 
-import json
-
 import msgspec
 
 from yurt.drivers.base import NicAttachment
+from yurt.drivers.qemu.blocks import descriptor_set_args, file_node, format_node, json_option
 from yurt.drivers.qemu.room import Room, balloon_args, port_args, whole_pages
 from yurt.drivers.qemu.throttle import group_options, limit_node, limit_options
+from yurt.drivers.qemu.volumes import VolumeDisk, volume_args
 from yurt.errors import Invalid
 from yurt.model.image import DiskFormat
 from yurt.model.instance import Kind, NetworkMode
 from yurt.model.limits import Limits
 from yurt.model.names import InstanceId
+from yurt.model.volume import ROOT_SERIAL
 
 AGENT_PORT = "org.yurt.agent.0"
 TRANSLATION_CACHE_MIB = 256  # smaller ones slow a boot by up to 74 %, larger ones gain nothing
@@ -68,6 +69,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     room: Room | None = None  # none: it cannot grow while it runs
     virtio_disk: bool = False  # a VM's root disk is a virtio disk instead of a SATA disk
     limits: Limits = Limits()
+    volumes: tuple[VolumeDisk, ...] = ()
 
 
 def machine_argv(machine: MachineSpec) -> list[str]:
@@ -85,6 +87,7 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *console_args(machine.descriptors.console),
         *(kernel_args(machine) if micro else firmware_args()),
         *disk_args(machine),
+        *volume_args(machine.volumes, micro=micro),
         *random_args(micro),
         *agent_args(machine.descriptors.agent, micro),
         *network_args(machine.network, machine.id, micro),
@@ -97,12 +100,6 @@ def machine_argv(machine: MachineSpec) -> list[str]:
             else [*balloon_args(machine.room, micro), *port_args(machine.room.ports)]
         ),
     ]
-
-
-def json_option(flag: str, **document: object) -> list[str]:
-    """One option in its JSON form. `_` in a name stands for `-`."""
-    fields = {name.replace("_", "-"): value for name, value in document.items()}
-    return [flag, json.dumps(fields, separators=(",", ":"))]
 
 
 def identity_args(instance_id: InstanceId) -> list[str]:
@@ -224,29 +221,6 @@ def firmware_args() -> list[str]:
     return ["-boot", "strict=on"]
 
 
-def descriptor_set_args(number: int, descriptor: int) -> list[str]:
-    """Make an inherited descriptor openable as /dev/fdset/NUMBER."""
-    return ["-add-fd", f"fd={descriptor},set={number}"]
-
-
-def file_node(name: str, descriptor_set: int, *, read_only: bool) -> list[str]:
-    """The protocol node of an image file."""
-    return json_option(
-        "-blockdev",
-        driver="file",
-        node_name=name,
-        filename=f"/dev/fdset/{descriptor_set}",
-        read_only=read_only,
-        discard="unmap",
-    )
-
-
-def format_node(name: str, form: DiskFormat, backing: str | None, **options: object) -> list[str]:
-    """The format node above `NAME-file`. What a qcow2 header says of a backing file is never followed."""
-    chain = {"backing": backing} if form is DiskFormat.QCOW2 else {}
-    return json_option("-blockdev", driver=str(form), node_name=name, file=f"{name}-file", **chain, **options)
-
-
 def disk_args(machine: MachineSpec) -> list[str]:
     """The root disk: an overlay of its own, over a read-only base when there is one. Formats are never probed.
 
@@ -271,7 +245,7 @@ def root_device_args(machine: MachineSpec) -> list[str]:
     """The root disk as the guest sees it: SATA only for a VM whose disk may come from anywhere."""
     disk = {"id": "disk0", "drive": limit_node("root")}
     if machine.kind is Kind.MICROVM:
-        return json_option("-device", driver="virtio-blk-device", **disk)
+        return json_option("-device", driver="virtio-blk-device", **disk, serial=ROOT_SERIAL)
     if machine.virtio_disk:
         return json_option("-device", driver="virtio-blk-pci", **disk, bootindex=0)
     return json_option("-device", driver="ide-hd", **disk, bus="ide.0", bootindex=0)

@@ -29,6 +29,8 @@ from yurt.drivers.qemu.limits import adjust_around, merged
 from yurt.drivers.qemu.machine import Machine
 from yurt.drivers.qemu.monitor import Monitor
 from yurt.drivers.qemu.room import Room, room_for
+from yurt.drivers.qemu.throttle import limit_node
+from yurt.drivers.qemu.volumes import disk_name
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
 from yurt.host.proc import process_start
@@ -231,6 +233,11 @@ class QemuDriver:
         """Let the guest have this much of its memory; returns how much it has afterwards. Raises NotFound, ToolFailed."""
         async with self._changing(run_dir) as monitor:
             return await balloon.set_balloon(monitor, given_bytes)
+
+    async def resize_disk(self, run_dir: Path, name: str, size_bytes: int) -> bool:
+        """Let a volume's disk grow and tell the guest; False when it is not plugged in. Raises NotFound, ToolFailed."""
+        async with self._changing(run_dir) as monitor:
+            return await monitor.grow_disk(limit_node(disk_name(name)), size_bytes)
 
     async def detach(self) -> None:
         """Let go of every machine without touching it, as a daemon does that is about to end."""

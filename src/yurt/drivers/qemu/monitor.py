@@ -195,6 +195,16 @@ class Monitor:
                 read, written = read + int(stats["rd_bytes"]), written + int(stats["wr_bytes"])
         return read, written
 
+    async def grow_disk(self, node: str, size_bytes: int) -> bool:
+        """Let a disk have at least this size; False when there is no such node. Safe to repeat."""
+        reply = await self.execute("query-named-block-nodes", {"flat": True})
+        found = [each for each in reply if each.get("node-name") == node] if isinstance(reply, list) else []
+        if not found:
+            return False
+        if int(found[0]["image"]["virtual-size"]) < size_bytes:
+            await self.execute("block_resize", {"node-name": node, "size": size_bytes})
+        return True
+
     async def events(self) -> AsyncIterator[MachineEvent]:
         """Yield events from the moment of `connect`, until the connection ends. One reader at a time."""
         while True:

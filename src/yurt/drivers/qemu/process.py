@@ -20,6 +20,7 @@ from yurt.drivers.qemu.accel import kvm_groups
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec, NicDescriptors
 from yurt.drivers.qemu.limits import asked_limits, rlimit_words
 from yurt.drivers.qemu.room import room_for
+from yurt.drivers.qemu.volumes import VolumeDisk
 from yurt.errors import Invalid, ToolFailed, Unavailable, Unsupported
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
@@ -55,7 +56,7 @@ class Started:
 
 
 @contextlib.contextmanager
-def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
+def descriptors(attachments: Attachments) -> Iterator[tuple[Descriptors, tuple[VolumeDisk, ...]]]:
     """Open all that QEMU inherits, and close our copies afterwards."""
     with contextlib.ExitStack() as stack:
 
@@ -83,7 +84,7 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
         disk, kernel = attachments.disk, attachments.kernel
         if disk is None:
             raise Invalid("a machine needs a disk")
-        yield Descriptors(
+        inherited = Descriptors(
             qmp=listen(layout.QMP_SOCKET),
             agent=listen(layout.AGENT_SOCKET),
             console=listen(layout.CONSOLE_SOCKET),
@@ -93,10 +94,28 @@ def descriptors(attachments: Attachments) -> Iterator[Descriptors]:
             initrd=-1 if kernel is None else open_file(kernel.initrd, os.O_RDONLY),
             nics=tuple(open_nic(nic) for nic in attachments.nics),
         )
+        yield (
+            inherited,
+            tuple(
+                VolumeDisk(
+                    name=volume.name,
+                    descriptor=open_file(volume.path, os.O_RDONLY if volume.read_only else os.O_RDWR),
+                    format=volume.format,
+                    read_only=volume.read_only,
+                )
+                for volume in attachments.volumes
+                if not volume.directory
+            ),
+        )
 
 
 def machine_spec(
-    qemu: str, instance: Instance, attachments: Attachments, facts: HostFacts, inherited: Descriptors
+    qemu: str,
+    instance: Instance,
+    attachments: Attachments,
+    facts: HostFacts,
+    inherited: Descriptors,
+    volumes: tuple[VolumeDisk, ...] = (),
 ) -> MachineSpec:
     """Bring together what decides the command line. Pure."""
     spec, disk, kernel = instance.spec, attachments.disk, attachments.kernel
@@ -119,6 +138,7 @@ def machine_spec(
         virtio_disk=disk.virtio,
         limits=spec.limits,
         nics=attachments.nics,
+        volumes=volumes,
     )
 
 
@@ -131,8 +151,8 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
     setpriv = facts.tools.get("setpriv", "setpriv")
     log, kernel = MachineLog.make(), attachments.kernel
     try:
-        with descriptors(attachments) as inherited:
-            machine = machine_spec(qemu, instance, attachments, facts, inherited)
+        with descriptors(attachments) as (inherited, volumes):
+            machine = machine_spec(qemu, instance, attachments, facts, inherited, volumes)
             argv = command.machine_argv(machine)
             words = [
                 *rlimit_words(instance.spec),
@@ -164,7 +184,11 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
             remember_layout(attachments.run_dir, facts.cgroups)
             join = make_group(facts.cgroups, attachments.cgroup, instance.spec, machine.accelerator)
             process = spawn_recorded(
-                words, record, output=log.descriptor, pass_fds=inherited.all(), join=join
+                words,
+                record,
+                output=log.descriptor,
+                pass_fds=(*inherited.all(), *(disk.descriptor for disk in volumes)),
+                join=join,
             )
         return Started(launched, process, log)
     except BaseException:

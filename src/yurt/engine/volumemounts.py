@@ -1,0 +1,90 @@
+"""What a guest is told to mount, and telling one that runs."""
+
+from typing import TYPE_CHECKING
+
+from yurt.drivers.agent.config import GuestMount
+from yurt.engine.records import Records
+from yurt.errors import Busy, YurtError
+from yurt.model.instance import Instance, Kind
+from yurt.model.process import ExecRequest
+from yurt.model.volume import Volume, VolumeForm, VolumeUse
+
+if TYPE_CHECKING:
+    from yurt.engine.core import Core
+
+AGENT_PATIENCE_S = 5.0
+
+
+def share_tag(number: int) -> str:
+    """The tag of an instance's share, by its place in the spec."""
+    return f"share{number}"
+
+
+def volume_tag(name: str) -> str:
+    """The tag of a file-system volume in a machine; a tag has 36 characters at most, a volume's name may have more."""
+    return f"volume-{name}"[:36]
+
+
+def guest_mounts(records: Records, instance: Instance) -> tuple[GuestMount, ...]:
+    """What the agent of a machine mounts, outer directories first. A container's mounts are made for it."""
+    if instance.spec.kind is Kind.CONTAINER:
+        return ()
+    mounts = [
+        volume_mount(volume, use)
+        for use in instance.spec.volumes
+        if use.path and (volume := records.volumes.get(use.volume)) is not None
+    ]
+    mounts += [
+        GuestMount(kind="share", source=share_tag(number), target=share.target, read_only=share.read_only)
+        for number, share in enumerate(instance.spec.shares)
+    ]
+    return tuple(sorted(mounts, key=lambda mount: mount.target))
+
+
+def volume_mount(volume: Volume, use: VolumeUse) -> GuestMount:
+    """How a guest mounts one volume."""
+    block = volume.form is VolumeForm.BLOCK
+    return GuestMount(
+        kind="disk" if block else "share",
+        source=volume.name if block else volume_tag(volume.name),
+        target=use.path,
+        read_only=use.read_only,
+    )
+
+
+async def mount_now(core: "Core", instance: Instance, volume: Volume, use: VolumeUse) -> str:
+    """Let the agent mount a disk that was just plugged in. Returns why it could not, or nothing."""
+    live = core.lives.get(instance.id)
+    if live is None:
+        return "no agent answers: mount it in the guest"
+    try:
+        client = await live.agent(timeout_s=AGENT_PATIENCE_S)
+        await client.mount((volume_mount(volume, use),))
+    except YurtError as error:
+        return f"it is not mounted: {error.message}"
+    return ""
+
+
+async def unmount_now(core: "Core", instance: Instance, use: VolumeUse) -> None:
+    """Let the guest unmount a volume. Raises Busy when its programs use it; without an agent nothing is done."""
+    live = core.lives.get(instance.id)
+    try:
+        if live is None:
+            return
+        client = await live.agent(timeout_s=AGENT_PATIENCE_S)
+    except YurtError:
+        return  # the guest deals with its disks itself, and letting go of the device is asked of it anyway
+    session = await client.exec(ExecRequest(argv=("umount", use.path)))
+    words = bytearray()
+    try:
+        while (item := await session.read()) is not None:
+            words += item[1][: 4096 - len(words)]
+        code = await session.wait()
+    finally:
+        await session.close()
+    text = words.decode(errors="replace").strip()
+    if code and "not mounted" not in text and "nvalid argument" not in text:
+        raise Busy(
+            f"`{instance.name}` still uses `{use.path}`",
+            hint="end the programs in it that have files open there, then try again",
+        )
