@@ -1,6 +1,7 @@
 """The engine's small parts: events that resume, logs that stay bounded, operations that undo."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from yurt.engine.events import HISTORY, EventBus
 from yurt.engine.logs import BoundedLog, lifecycle_line, read_tail
 from yurt.engine.operation import Operations, Plan, Step
-from yurt.engine.records import FORGET_AT_ONCE, KEEP_OPERATIONS, Records, put_operation
+from yurt.engine.records import FORGET_AT_ONCE, KEEP_OPERATIONS, Records, Writes, put_operation
 from yurt.errors import Exhausted, WrongState
 from yurt.model.operation import Operation, OperationStatus
 from yurt.state.sqlite import SqliteStore
@@ -162,6 +163,34 @@ def test_a_cancelled_operation_is_undone(tmp_path: Path) -> None:
     story, ended = asyncio.run(run(tmp_path, "wait", cancel=True))
     assert story == ["one", "two", "undo two", "undo one"]
     assert ended.status is OperationStatus.CANCELLED
+
+
+def _one(operation: Operation) -> Writes:
+    return [put_operation(operation)]
+
+
+def test_a_cancelled_write_leaves_mirror_and_store_agreed(tmp_path: Path) -> None:
+    """The store finishes a transaction that nobody waits for any more, so the mirror has to hear of it."""
+
+    async def body() -> None:
+        store = await SqliteStore.open(tmp_path / "db")
+        records = Records(store)
+        await records.load()
+        for number in range(20):
+            operation = Operation(id="a" * 12, verb="trial", target="x", created_at=float(number))
+            writing = asyncio.create_task(records.write(partial(_one, operation)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+        await records.write(lambda: [put_operation(operation)])  # raised Conflict, for ever
+        fresh = Records(store)
+        await fresh.load()
+        assert fresh.operations == records.operations
+        await store.close()
+
+    asyncio.run(body())
 
 
 def test_what_has_ended_cannot_be_cancelled(tmp_path: Path) -> None:

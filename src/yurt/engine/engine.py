@@ -17,6 +17,7 @@ from yurt.engine.keeper import Keeper
 from yurt.engine.live import Live, MainAttachment
 from yurt.engine.logs import read_tail
 from yurt.engine.operation import Operations, PlanFactory
+from yurt.engine.policy import check_policy
 from yurt.engine.profileverbs import Profiles
 from yurt.engine.rehearse import rehearse_create, rehearse_start, rehearsed
 from yurt.engine.setverbs import rehearse_set
@@ -73,6 +74,7 @@ class Engine(VolumesFace):
         """Create, and with `start` also start, an instance. Raises Exists at once when the name is taken."""
         parse_reference(spec.image)
         spec = self.profiles.expanded(spec)
+        check_policy(spec.policy.filled(), ephemeral=spec.ephemeral)
         name = parse_name(spec.name) if spec.name else self._free_name()
         self.core.records.require_free(name)
         await self._known_image(spec.image)

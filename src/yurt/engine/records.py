@@ -90,18 +90,26 @@ class Records:
         raise to refuse. Raises Conflict when another process wrote to the store.
         """
         async with self._lock:
-            writes = make()
-            compares = [Compare(write.key, self._modified.get(write.key, 0)) for write in writes]
-            result = await self.store.txn(compares, writes)
-            if not result.ok:
-                raise Conflict("the record changed in the meantime", hint="try again")
-            for write in writes:
-                if isinstance(write, Put):
-                    self._modified[write.key] = result.revision
-                    self._mirror(write.key, write.value)
-                else:
-                    self._modified.pop(write.key, None)
-                    self._mirror(write.key, None)
+            # whoever is cancelled now must not leave the mirror behind the store
+            applied = asyncio.ensure_future(self._apply(make()))
+            try:
+                await asyncio.shield(applied)
+            except asyncio.CancelledError:
+                await asyncio.gather(applied, return_exceptions=True)
+                raise
+
+    async def _apply(self, writes: Writes) -> None:
+        compares = [Compare(write.key, self._modified.get(write.key, 0)) for write in writes]
+        result = await self.store.txn(compares, writes)
+        if not result.ok:
+            raise Conflict("the record changed in the meantime", hint="try again")
+        for write in writes:
+            if isinstance(write, Put):
+                self._modified[write.key] = result.revision
+                self._mirror(write.key, write.value)
+            else:
+                self._modified.pop(write.key, None)
+                self._mirror(write.key, None)
 
     def find(self, name: str) -> Instance | None:
         """Return the instance of this name, or None."""

@@ -218,6 +218,7 @@ def stopped(
     """The record of a guest that has ended."""
     return replace(
         instance,
+        spec=replace(instance.spec, attach=False),  # whoever waited for its first run has had it
         phase=Phase.CRASHED if crashed else Phase.STOPPED,
         reason=reason if crashed else "",
         pid=None,
