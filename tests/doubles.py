@@ -217,6 +217,23 @@ class DoubleProfiles:
         return self.kept.pop(known.name)
 
 
+class DoubleImports:
+    """Takes uploads and keeps their size."""
+
+    def __init__(self, engine: "DoubleEngine") -> None:
+        self._engine = engine
+        self.taken: dict[str, int] = {}
+
+    async def image(self, reference: str, chunks: AsyncIterator[bytes]) -> Operation:
+        if reference in self._engine.pictures:
+            raise Exists(kind="image", name=reference)
+        total = 0
+        async for chunk in chunks:
+            total += len(chunk)
+        self.taken[reference] = total
+        return self._engine.begin("image-import", reference)
+
+
 class DoubleEngine(DoubleVolumes):
     """Instances, images and operations in dictionaries. `hold` set makes operations run until `release`."""
 
@@ -227,6 +244,7 @@ class DoubleEngine(DoubleVolumes):
         self.agents: dict[str, DoubleAgent] = {}
         self.profiles = DoubleProfiles()
         self.consoles: list[DoubleConsole] = []
+        self.imports = DoubleImports(self)
         self.pictures = {
             "tiny:latest": Image(
                 reference="tiny:latest", digest="sha256:0", size_bytes=1, created_at=1.0, config=ImageConfig()
@@ -395,6 +413,10 @@ class DoubleEngine(DoubleVolumes):
         if follow:
             await self._released.wait()
             yield b"later\n"
+
+    def begin(self, verb: str, target: str) -> Operation:
+        """An operation, for what the engine's parts begin."""
+        return self._begin(verb, target)
 
     async def images(self) -> list[Image]:
         return list(self.pictures.values())

@@ -50,9 +50,7 @@ def inner_parts(name: str) -> "tuple[str, ...] | None":
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts or any(len(os.fsencode(part)) > MAX_PART for part in parts):
         return None
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        return None
-    return parts
+    return None if "\0" in name else parts
 
 
 class Tree:

@@ -95,7 +95,7 @@ def test_the_reference_is_made_from_the_table() -> None:
 
 COMPLETED = [
     ("yurt st", ["start", "stop"]),
-    ("yurt image ", ["ls", "build", "info", "delete", "prune"]),
+    ("yurt image ", ["ls", "build", "import", "info", "delete", "prune"]),
     ("yurt image de", ["delete"]),
     ("yurt run --as ", ["microvm", "container", "vm"]),
     ("yurt run --me", ["--memory"]),

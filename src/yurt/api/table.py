@@ -93,6 +93,18 @@ async def wait_gone(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
+async def streamed_body(receive: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
+    """A request's body as it comes. Raises ClientGone when it ends too early."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if body := message.get("body", b""):
+            yield body
+        more = message.get("more_body", False)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer with a status other than 200."""

@@ -279,6 +279,18 @@ COMMANDS = (
         details="Ctrl-C cancels and undoes.",
     ),
     Command(
+        "image import",
+        "imports",
+        "make an image of an archive",
+        positionals=(
+            Positional("IMAGE", "what to call it: `NAME` or `NAME:TAG`"),
+            Positional("FILE", "the archive; `-` is standard input", complete="file"),
+        ),
+        options=(DETACH,),
+        details="The archive holds a root file system, an OCI image, or what `docker save` writes, as tar: plain or "
+        "compressed with gzip, xz or zstd. Ctrl-C cancels and undoes.",
+    ),
+    Command(
         "image info", "image", "show everything about an image", options=(JSON,), positionals=(REFERENCE,)
     ),
     Command(

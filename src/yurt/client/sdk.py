@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 import msgspec
 
-from yurt.client import operations, requests
-from yurt.client.calls import Calls, Progress
+from yurt.client import operations, requests, upload
+from yurt.client.calls import Calls, Progress, convert
 from yurt.client.events import stream
 from yurt.client.instance import Instance
 from yurt.client.limits import limits_document
@@ -244,6 +244,15 @@ class Images:
         """Build an image from a recipe that ships, such as `debian`."""
         self._calls.operate(requests.build_image(recipe), progress)
         return self.get(recipe)
+
+    def load(
+        self, reference: str, archive: "str | os.PathLike[str]", *, progress: Progress | None = None
+    ) -> Image:
+        """Make an image of an archive file: a root file system, an OCI archive, or what `docker save` writes."""
+        request = upload.import_image(reference)
+        answer = upload.send_file(self._calls.transport, request, os.fspath(archive))
+        self._calls.finish(convert(answer, Operation), progress)
+        return self.get(reference)
 
     def delete(self, reference: str) -> None:
         """Delete an image that no instance uses. Raises NotFound, Busy."""

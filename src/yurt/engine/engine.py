@@ -13,6 +13,7 @@ from yurt.engine.capacity import host_resources
 from yurt.engine.consoles import ConsoleView
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import BuildImage, DeleteImage, PruneImages, prune_report
+from yurt.engine.importverbs import Imports
 from yurt.engine.keeper import Keeper
 from yurt.engine.live import Live, MainAttachment
 from yurt.engine.logs import read_tail
@@ -47,6 +48,8 @@ class Engine(VolumesFace):
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
         factories |= volume_factories(core)
+        self.imports = Imports(core)
+        factories["image-import"] = self.imports.plan
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
         self.keeper = Keeper(core)
         self.profiles = Profiles(core)

@@ -296,7 +296,10 @@ class ImageStore:
             await asyncio.to_thread(remove_tree, work)
 
     async def _prepare(self) -> None:
-        self.forms.mkdir(parents=True, mode=0o711, exist_ok=True)
+        self.forms.mkdir(parents=True, mode=0o700, exist_ok=True)
+        # images bring set-user-id programs of their own: no user of this host may reach them. Guests get descriptors
+        # and mounts, so they need no way through here
+        self.forms.chmod(0o700)
         async with self._locks.held(
             STORE_LOCK
         ):  # else an empty index could replace one that was just written

@@ -17,7 +17,10 @@ from yurt.images.outside.extract import Quotas
 from yurt.model.names import printable
 from yurt.model.operation import Progress
 
-LAYER_QUOTAS = Quotas()
+# layers in the store are of our own making: what is in them was held to quotas before
+LAYER_QUOTAS = Quotas(
+    tree_bytes=1 << 50, members=1 << 32, depth=2048, name_bytes=1 << 16, ratio=1 << 20, odd_names=True
+)
 KNOWN_LAYERS = (LAYER, LAYER + "+zstd", LAYER + "+gzip")
 
 

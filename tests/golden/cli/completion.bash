@@ -28,10 +28,11 @@ _yurt_command() {
         'operation ') words='ls'; single=1 ;;
         'image ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
         'image build') options='--detach --help --debug -d -h'; takes=''; source='recipe' ;;
+        'image import') options='--detach --help --debug -d -h'; takes=''; source='file' ;;
         'image info') options='--json --help --debug -h'; takes=''; source='image' ;;
         'image delete') options='--help --debug -h'; takes=''; source='image' ;;
         'image prune') options='--dry-run --json --help --debug -h'; takes=''; source='' ;;
-        'image ') words='ls build info delete prune'; single='' ;;
+        'image ') words='ls build import info delete prune'; single='' ;;
         'profile ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
         'profile info') options='--json --help --debug -h'; takes=''; source='profile' ;;
         'profile create') options='--as --cpus --memory --disk --env --label --network --accel --init --no-init --restart --autostart --autostart-order --autostart-delay --ttl --ttl-action --protect --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files --help --debug -e -l -h'; takes='--as --cpus --memory --disk --env -e --label -l --network --accel --restart --autostart-order --autostart-delay --ttl --ttl-action --cpu-shares --cpu-quota --cpu-pin --pids --disk-read-iops --disk-write-iops --disk-read-bps --disk-write-bps --net-in --net-out --processes --open-files'; source='' ;;

@@ -223,11 +223,12 @@ complete -c yurt -n '__fish_seen_subcommand_from operation' -l json -d 'print JS
 complete -c yurt -n '__fish_seen_subcommand_from operation' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from operation' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n __fish_use_subcommand -a image -d 'image commands'
-complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a ls -d 'list images'
-complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a build -d 'build an image from a recipe'
-complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a info -d 'show everything about an image'
-complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a delete -d 'delete images'
-complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build info delete prune' -a prune -d 'delete what no image and no instance needs'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a ls -d 'list images'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a build -d 'build an image from a recipe'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a import -d 'make an image of an archive'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a info -d 'show everything about an image'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a delete -d 'delete images'
+complete -c yurt -n '__fish_seen_subcommand_from image; and not __fish_seen_subcommand_from ls build import info delete prune' -a prune -d 'delete what no image and no instance needs'
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
@@ -236,6 +237,10 @@ complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcomma
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from build' -a 'debian tiny'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from import' -l detach -d 'do not wait for the end' -s d
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from import' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from import' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from import' -F
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from image; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'

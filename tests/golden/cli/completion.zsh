@@ -59,11 +59,12 @@ _yurt() {
         image) if (( CURRENT == 3 )); then commands=(
             'ls:list images'
             'build:build an image from a recipe'
+            'import:make an image of an archive'
             'info:show everything about an image'
             'delete:delete images'
             'prune:delete what no image and no instance needs'
             ); _describe command commands; return; fi
-            [[ ' ls build info delete prune ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
+            [[ ' ls build import info delete prune ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
         profile) if (( CURRENT == 3 )); then commands=(
             'ls:list profiles'
             'info:show what a profile holds'
@@ -113,6 +114,7 @@ _yurt() {
         'operation') _arguments '--cancel[cancel it and undo what it did]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'image ls') _arguments '--json[print JSON]' '--quiet[print only the name]' '-q[print only the name]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'image build') _arguments '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :(debian tiny)' ;;
+        'image import') _arguments '--detach[do not wait for the end]' '-d[do not wait for the end]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'image info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
         'image delete') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_images' ;;
         'image prune') _arguments '--dry-run[only say what would go]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;

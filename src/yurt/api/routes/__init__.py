@@ -1,6 +1,17 @@
 """All operations of the API, in the order of the document."""
 
-from yurt.api.routes import archive, host, images, instances, operations, profiles, settings, streams, volumes
+from yurt.api.routes import (
+    archive,
+    host,
+    images,
+    imports,
+    instances,
+    operations,
+    profiles,
+    settings,
+    streams,
+    volumes,
+)
 
 ENDPOINTS = (
     *host.ENDPOINTS,
@@ -9,6 +20,7 @@ ENDPOINTS = (
     *archive.ENDPOINTS,
     *streams.ENDPOINTS,
     *images.ENDPOINTS,
+    *imports.ENDPOINTS,
     *profiles.ENDPOINTS,
     *volumes.ENDPOINTS,
     *operations.ENDPOINTS,

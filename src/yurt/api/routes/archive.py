@@ -1,13 +1,12 @@
 """Files in and out of a guest, as tar streams that are never held in memory."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from yurt.api.table import ByteStream, Call, ClientGone, Nothing, Permission, operation
+from yurt.api.table import ByteStream, Call, Nothing, Permission, operation, streamed_body
 from yurt.errors import Invalid
 from yurt.model.names import printable
 from yurt.model.process import FileStat
@@ -67,20 +66,8 @@ async def put_archive(call: Call[PathQuery, Nothing]) -> object:
     """Unpack a tar stream below a directory."""
     path = _checked(call.query.path)
     agent = await call.engine.agent(call.path["name"])
-    await agent.put_archive(path, _body(call.receive))
+    await agent.put_archive(path, streamed_body(call.receive))
     return Nothing()
-
-
-async def _body(receive: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
-    """The request's body as it comes. Raises ClientGone when it ends too early."""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if body := message.get("body", b""):
-            yield body
-        more = message.get("more_body", False)
 
 
 @operation(

@@ -44,6 +44,9 @@ class Quotas:
     name_bytes: int = 4095
     ratio: int = 200
     seconds: float = 1800.0
+    odd_names: bool = (
+        False  # whether control bytes may stand in names: only in layers that we packed ourselves
+    )
 
 
 @dataclass(slots=True)
@@ -173,6 +176,10 @@ class _Run:
     def _checked(self, member: tarfile.TarInfo) -> tuple[str, ...]:
         """The parts of the member's name, once everything it says about itself is within bounds."""
         parts, shown = safe_parts(member.name), printable(member.name)
+        if not self._quotas.odd_names and any(
+            ord(letter) < 32 or ord(letter) == 127 for letter in member.name
+        ):
+            raise Invalid(f"the archive holds a name with control bytes: `{shown}`")
         if len(parts) > self._quotas.depth or len(os.fsencode(member.name)) > self._quotas.name_bytes:
             raise Invalid(f"the archive holds a path that is too long or too deep: `{shown}`")
         if not (0 <= member.uid <= _MAX_ID and 0 <= member.gid <= _MAX_ID):
@@ -290,7 +297,7 @@ class _Run:
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
-    """Split a member's name. Raises Invalid for `..`, control bytes, and what no file name may be; a leading `/` goes."""
+    """Split a member's name. Raises Invalid for `..` and what no file name may be; a leading `/` goes."""
     parts = inner_parts(name)
     if parts is None:
         raise Invalid(f"the archive holds a path that leads elsewhere: `{printable(name)}`")
