@@ -18,8 +18,8 @@ from yurt.model.limits import Limits
 from yurt.model.names import InstanceId
 
 GOLDEN = Path(__file__).parent / "qemu"
-MICRO = Descriptors(qmp=10, agent=11, console=12, disk=13, base=14, kernel=15, initrd=16)
-FULL = Descriptors(qmp=10, agent=11, console=12, disk=13, base=14)
+MICRO = Descriptors(qmp=10, agent=11, console=12, disk=13, base=14, network=17, lifeline=18)
+FULL = Descriptors(qmp=10, agent=11, console=12, disk=13, base=14, network=17)
 
 
 def machine(kind: Kind, accelerator: str, network: NetworkMode = NetworkMode.USER) -> MachineSpec:
@@ -35,11 +35,13 @@ def machine(kind: Kind, accelerator: str, network: NetworkMode = NetworkMode.USE
         tsc_khz=2_600_000,
         descriptors=MICRO if micro else FULL,
         base_format=DiskFormat.RAW if micro else DiskFormat.QCOW2,
+        kernel="/boot/kernel" if micro else "",
+        initrd="/boot/initrd" if micro else "",
     )
 
 
 def without_base(kind: Kind) -> MachineSpec:
-    descriptors = Descriptors(qmp=10, agent=11, console=12, disk=13, kernel=15, initrd=16)
+    descriptors = Descriptors(qmp=10, agent=11, console=12, disk=13)
     return MachineSpec(
         qemu="qemu-system-x86_64",
         id=InstanceId("0123456789ab"),
@@ -51,6 +53,8 @@ def without_base(kind: Kind) -> MachineSpec:
         tsc_khz=0,
         descriptors=descriptors,
         disk_format=DiskFormat.RAW,
+        kernel="/boot/kernel",
+        initrd="/boot/initrd",
         kernel_words=("debug",),
     )
 
@@ -121,8 +125,8 @@ def test_an_extra_kernel_word_is_one_word(word: str) -> None:
 
 
 def test_only_the_descriptors_that_are_there_are_inherited() -> None:
-    assert MICRO.all() == (10, 11, 12, 13, 14, 15, 16)
-    assert FULL.all() == (10, 11, 12, 13, 14)
+    assert MICRO.all() == (10, 11, 12, 13, 14, 17, 18)
+    assert FULL.all() == (10, 11, 12, 13, 14, 17)
 
 
 @pytest.mark.parametrize(

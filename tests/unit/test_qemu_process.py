@@ -26,7 +26,7 @@ PLAIN = Launched(
     driver="qemu-micro",
     pid=1,
     process_start=2,
-    argv=("setpriv", "--no-new-privs", "--", "qemu", "-x"),
+    argv=("qemu", "-x"),
     versions={},
 )
 

@@ -112,6 +112,7 @@ AGENT_SOCKET = "agent.sock"
 QMP_SOCKET = "qmp.sock"
 CONSOLE_SOCKET = "console.sock"
 MACHINE_LOG = "machine.log"
+NETWORK_SOCKETS = "usernet"
 CGROUPS = "cgroups.json"
 
 

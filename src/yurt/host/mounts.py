@@ -18,8 +18,8 @@ from yurt.errors import Busy, Denied, Exhausted, Internal, NotFound, Unsupported
 from yurt.host.visit import in_own_thread
 
 T = TypeVar("T")
-MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
-MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 MNT_DETACH = 2
 CLONE_NEWNS = 0x00020000
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on every architecture
@@ -101,14 +101,17 @@ def mount_clone(source: int, target: Path, userns: int, flags: int, what: str) -
 
 
 def clone_tree(source: int, userns: int, flags: int, what: str) -> int:
-    """A copy of the mount behind a descriptor, attached to nothing yet, idmapped, with these MOUNT_ATTR flags.
+    """A copy of the mount behind a descriptor, attached to nothing yet, with these MOUNT_ATTR flags.
 
-    `source` has to be open in the calling thread's mount namespace. Returns a descriptor of the copy.
+    Idmapped unless `userns` is -1. `source` has to be open in the calling thread's mount namespace.
+    Returns a descriptor of the copy.
     """
     tree = int(_libc.syscall(SYS_OPEN_TREE, source, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH | os.O_CLOEXEC))
     _check(tree, what)
     try:
-        attr = _MountAttr(MOUNT_ATTR_IDMAP | flags, 0, 0, userns)
+        attr = (
+            _MountAttr(flags | MOUNT_ATTR_IDMAP, 0, 0, userns) if userns >= 0 else _MountAttr(flags, 0, 0, 0)
+        )
         size = ctypes.sizeof(attr)
         _check(_libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, ctypes.byref(attr), size), what)
     except BaseException:
@@ -122,6 +125,19 @@ def place_tree(tree: int, target: Path) -> None:
     place = os.fsencode(target)
     moved = _libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
     _check(moved, f"mounting on `{target}`")
+
+
+def become_root(directory: Path) -> None:
+    """Make a mount the root of this thread's mount namespace, and let go of all that was there before."""
+    os.chdir(directory)
+    _check(_libc.pivot_root(b".", b"."), "changing the root")  # the old root then lies on top of the new one
+    _check(_libc.umount2(b".", MNT_DETACH), "leaving the old root")
+    os.chdir("/")
+
+
+def unshare(flags: int) -> None:
+    """Give the calling *thread* namespaces of its own (CLONE_NEW*); only for threads that end soon after."""
+    _check(_libc.unshare(flags), "making namespaces")
 
 
 def mount_loop(image: Path, target: Path, fstype: str) -> None:

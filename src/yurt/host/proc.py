@@ -6,6 +6,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import shlex
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from yurt.errors import Timeout, ToolFailed
+from yurt.errors import Timeout, ToolFailed, Unsupported
 
 log = logging.getLogger("yurt.proc")
 CLEAN_ENVIRONMENT = {
@@ -25,7 +26,11 @@ CLEAN_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/",
 }
+Child = subprocess.Popen[bytes]
 OUTPUT_LIMIT = 16 << 20
+SYS_CLOSE_RANGE, CLOSE_RANGE_CLOEXEC = 436, 4  # the number is the same on every architecture
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +189,13 @@ def spawn(
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+    return hold(child)
+
+
+def hold(child: Child) -> "Process":
+    """Take hold of our own child, which nobody has waited for yet."""
     process = Process.adopt(child.pid)
-    assert process is not None  # our own unreaped child cannot be gone
+    assert process is not None  # an unreaped child cannot be gone
     process._child = child
     return process
 
@@ -196,6 +206,36 @@ def become(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     if program is None:
         raise _not_installed(argv)
     os.execve(program, list(argv), dict(environ))
+
+
+def start_from_thread(
+    argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, pass_fds: Sequence[int]
+) -> Child:
+    """Start a program as the calling thread is, with an empty environment; `hold` it from another thread.
+
+    For threads that have a table of descriptors of their own and no /proc to list it by: in that table nothing but
+    `pass_fds` stays inheritable, whatever the daemon itself was started with. Raises ToolFailed.
+    """
+    log.debug("start: %s", shown(argv))
+    if _libc.syscall(SYS_CLOSE_RANGE, 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC) != 0:
+        raise Unsupported(
+            f"closing descriptors: {os.strerror(ctypes.get_errno())}", hint="Linux 5.11 or later"
+        )
+    for descriptor in pass_fds:
+        os.set_inheritable(descriptor, True)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={},
+            cwd="/",
+            close_fds=False,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise _not_installed(argv) from error
 
 
 def process_start(pid: int) -> int | None:
@@ -219,7 +259,7 @@ class Process:
     def __init__(self, pid: int, start: int, pidfd: int) -> None:
         self.pid, self.start = pid, start
         self._pidfd = pidfd
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._status: int | None = None
 
     @classmethod

@@ -5,14 +5,16 @@ So the probe runs a tiny 64-bit guest under a deadline, and keeps the verdict fo
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import msgspec
 
-from yurt.drivers.qemu import guest64
+from yurt.drivers.qemu import guest64, jails
 from yurt.errors import Timeout, ToolFailed, Unsupported
 from yurt.host import proc
 from yurt.host.files import write_atomic
+from yurt.host.jail import run_jailed
 from yurt.model.host import Accelerator
 from yurt.model.instance import AccelMode
 
@@ -38,18 +40,23 @@ def probe_argv(qemu: str, accelerator: str, image: str) -> list[str]:
 
 
 async def run_guest(qemu: str, accelerator: str, *, deadline_s: float) -> str:
-    """Run the probe guest; return "" when it worked, else what went wrong in a few words."""
-    image = os.memfd_create("yurt-probe")
-    try:
-        os.write(image, guest64.image())
-        argv = probe_argv(qemu, accelerator, f"/proc/self/fd/{image}")
-        ended = await proc.run(argv, timeout_s=deadline_s, pass_fds=(image,), check=False)
-    except Timeout:
-        return f"a 64-bit guest with paging hangs or crawls on it (gave up after {deadline_s:g} s)"
-    except ToolFailed as error:
-        return error.message
-    finally:
-        os.close(image)
+    """Run the probe guest, in a jail as every guest; return "" when it worked, else what went wrong in a few words."""
+    with tempfile.NamedTemporaryFile(prefix="yurt-probe-") as image:
+        image.write(guest64.image())
+        image.flush()
+        os.fchmod(image.fileno(), 0o444)
+        try:
+            if jailed():
+                jail = jails.probe_jail(qemu, Path(image.name), kvm=accelerator == "kvm")
+                argv = probe_argv(qemu, accelerator, jails.KERNEL)
+                ended = await run_jailed(argv, jail, timeout_s=deadline_s, check=False)
+            else:
+                argv = probe_argv(qemu, accelerator, image.name)
+                ended = await proc.run(argv, timeout_s=deadline_s, check=False)
+        except Timeout:
+            return f"a 64-bit guest with paging hangs or crawls on it (gave up after {deadline_s:g} s)"
+        except ToolFailed as error:
+            return error.message
     if ended.status == guest64.GOOD_STATUS:
         return ""
     lines = ended.stderr.decode(errors="replace").strip().splitlines()
@@ -67,18 +74,12 @@ async def find_accelerator(qemu: str, device: Path = KVM_DEVICE) -> Accelerator:
         return Accelerator(name="tcg", reason=f"{device} is there, but this user may not open it")
     if trouble := await run_guest(qemu, "kvm", deadline_s=DEADLINE_S):
         return Accelerator(name="tcg", reason=f"{device} is there, but {trouble}")
-    if os.geteuid() == 0 and kvm_groups(device) is None:
-        reason = f"{device} works, but only for root, and guests do not run as root: `chgrp kvm` and `chmod 660` it"
-        return Accelerator(name="tcg", reason=reason)
     return Accelerator(name="kvm", reason="a 64-bit guest with paging runs on KVM")
 
 
-def kvm_groups(device: Path = KVM_DEVICE) -> tuple[int, ...] | None:
-    """The groups that an unprivileged QEMU needs to open the device by name; None when no group but root's will do."""
-    found = device.stat()
-    if found.st_mode & 0o006 == 0o006:
-        return ()
-    return (found.st_gid,) if found.st_mode & 0o060 == 0o060 and found.st_gid != 0 else None
+def jailed() -> bool:
+    """Whether guests of this daemon run in the full jail, which takes root."""
+    return os.geteuid() == 0
 
 
 async def probe(qemu: str, cache: Path, boot_id: str, *, force: bool = False) -> Accelerator:

@@ -25,15 +25,18 @@ BASE_SET, DISK_SET = 1, 2  # numbers of the descriptor sets
 
 
 class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
-    """Descriptors that QEMU inherits. The sockets listen already; `base`, `kernel` and `initrd` may be absent (-1)."""
+    """Descriptors that QEMU inherits; -1: absent. The sockets listen already.
+
+    `network` is a socket that carries one Ethernet frame a message; `lifeline` QEMU just holds, and others see it end.
+    """
 
     qmp: int
     agent: int
     console: int
     disk: int = -1
     base: int = -1
-    kernel: int = -1
-    initrd: int = -1
+    network: int = -1
+    lifeline: int = -1
     nics: tuple["NicDescriptors", ...] = ()
 
     def all(self) -> tuple[int, ...]:
@@ -64,6 +67,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     descriptors: Descriptors
     disk_format: DiskFormat = DiskFormat.QCOW2
     base_format: DiskFormat = DiskFormat.RAW
+    kernel: str = ""  # paths as QEMU sees them
+    initrd: str = ""
     kernel_words: tuple[str, ...] = ()
     nics: tuple[NicAttachment, ...] = ()
     room: Room | None = None  # none: it cannot grow while it runs
@@ -90,7 +95,7 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *volume_args(machine.volumes, micro=micro),
         *random_args(micro),
         *agent_args(machine.descriptors.agent, micro),
-        *network_args(machine.network, machine.id, micro),
+        *network_args(machine, micro),
         *taps_args(machine.nics, machine.descriptors.nics, micro),
         *panic_args(),
         *([] if micro else display_args()),
@@ -183,15 +188,12 @@ def console_args(descriptor: int) -> list[str]:
 
 
 def kernel_args(machine: MachineSpec) -> list[str]:
-    """Direct boot. Kernel and initrd come as descriptors, so that no directory has to be open to QEMU's user.
-
-    QEMU opens them anew through /proc, so the files themselves must be readable to that user.
-    """
+    """Direct boot. QEMU opens kernel and initrd by name, so the files must be readable to its user."""
     return [
         "-kernel",
-        f"/proc/self/fd/{machine.descriptors.kernel}",
+        machine.kernel,
         "-initrd",
-        f"/proc/self/fd/{machine.descriptors.initrd}",
+        machine.initrd,
         "-append",
         " ".join(kernel_words(machine)),
     ]
@@ -268,13 +270,14 @@ def agent_args(descriptor: int, micro: bool) -> list[str]:
     ]
 
 
-def network_args(mode: NetworkMode, instance_id: InstanceId, micro: bool) -> list[str]:
-    """No NIC, or one whose traffic QEMU itself turns into the host's sockets."""
-    if mode is not NetworkMode.USER:
+def network_args(machine: MachineSpec, micro: bool) -> list[str]:
+    """No NIC, or one whose frames go to the user-mode network's helper."""
+    if machine.network is not NetworkMode.USER:
         return []
+    link, mac = {"type": "fd", "str": str(machine.descriptors.network)}, mac_address(machine.id)
     return [
-        *json_option("-netdev", type="user", id="net0"),
-        *json_option("-device", **nic_model(micro), id="nic0", netdev="net0", mac=mac_address(instance_id)),
+        *json_option("-netdev", type="dgram", id="net0", local=link),
+        *json_option("-device", **nic_model(micro), id="nic0", netdev="net0", mac=mac),
     ]
 
 

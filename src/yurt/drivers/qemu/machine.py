@@ -37,7 +37,7 @@ class Machine:
         self.process: proc.Process = started.process
         self.monitor = monitor
         self.phase, self.reason = Phase.STOPPED, ""  # once ended: how
-        self._log = started.log
+        self._started, self._log = started, started.log
         self._orderly = False  # QEMU has said that it ends, or we have asked it to
         self._connecting, self._connected_anew = asyncio.Lock(), asyncio.Event()
         self._events: collections.deque[DriverEvent] = collections.deque(maxlen=KEPT_EVENTS)
@@ -57,8 +57,8 @@ class Machine:
             await started.process.end(grace_s=0)
             status, text = await started.process.wait(), started.log.text()
             started.log.save(run_dir / layout.MACHINE_LOG)
-            started.log.close()
-            started.process.close()
+            await started.end_helpers()
+            started.release()
             if gone:
                 raise qemu.start_failure(started.launched, status, text) from error
             raise
@@ -126,8 +126,7 @@ class Machine:
         await asyncio.gather(self._follow, return_exceptions=True)
         if self.monitor is not None:
             await self.monitor.close()
-        self._log.close()
-        self.process.close()
+        self._started.release()
 
     async def events(self) -> AsyncIterator[DriverEvent]:
         """Yield what has happened since this daemon holds it, up to and including `exited`."""
@@ -151,6 +150,7 @@ class Machine:
             status = await end
         finally:
             end.cancel()
+        await self._started.end_helpers()
         self._log.save(self.run_dir / layout.MACHINE_LOG)
         if self.phase is not Phase.CRASHED and not self._orderly and self.monitor is not None:
             how = "unexpectedly" if status is None else f"with {proc.describe_status(status)}"

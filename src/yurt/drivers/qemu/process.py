@@ -1,22 +1,23 @@
-"""Starts QEMU as an unprivileged user, writes down what was started, and finds it again.
+"""Starts QEMU in its jail, writes down what was started, and finds it again.
 
 The sockets are bound here and handed over listening, so nobody waits for a file to appear. QEMU is held at a gate
-until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran.
+until `launched.json` is written: whenever the daemon dies, either the record is there or QEMU never ran. Its network
+helper comes first and is written down the same way.
 """
 
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, NicAttachment, read_launched, write_launched
 from yurt.drivers.qemu import argv as command
-from yurt.drivers.qemu import limits
-from yurt.drivers.qemu.accel import kvm_groups
+from yurt.drivers.qemu import jails, limits, usernet
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec, NicDescriptors
 from yurt.drivers.qemu.limits import asked_limits, rlimit_words
 from yurt.drivers.qemu.room import room_for
@@ -27,17 +28,15 @@ from yurt.host.cgroup import Group, Limits
 from yurt.host.cgroup_layout import remember_layout, remembered_layout
 from yurt.host.confine import confined
 from yurt.host.gate import bind_socket, spawn_recorded
+from yurt.host.jail import spawn_jailed
 from yurt.host.machinelog import MachineLog
 from yurt.host.tap import open_tap, open_vhost
 from yurt.model.host import CgroupLayout, HostFacts
-from yurt.model.instance import Instance, ResolvedSpec
+from yurt.model.instance import Instance, NetworkMode, ResolvedSpec
 
 SOCKETS = (layout.QMP_SOCKET, layout.AGENT_SOCKET, layout.CONSOLE_SOCKET)
 HINTS = (
-    (
-        "KVM kernel module: Permission",
-        "let a group such as `kvm` open /dev/kvm, or start it with `--accel tcg`",
-    ),
+    ("KVM kernel module: Permission", "let your user open /dev/kvm, or start it with `--accel tcg`"),
     ("KVM", "start it with `--accel tcg`"),
     ("kvm", "start it with `--accel tcg`"),
     ("annot allocate memory", "give it less memory with `--memory`, or stop another instance"),
@@ -53,6 +52,19 @@ class Started:
     launched: Launched
     process: proc.Process
     log: MachineLog
+    helpers: list[proc.Process] = field(default_factory=list)
+
+    async def end_helpers(self) -> None:
+        """End what serves nobody any more once QEMU is gone. Safe to repeat."""
+        for helper in self.helpers:
+            await helper.end(grace_s=0)
+            helper.close()
+
+    def release(self) -> None:
+        """Let go of all of it without touching it. Safe to repeat."""
+        self.log.close()
+        for process in (self.process, *self.helpers):
+            process.close()
 
 
 @contextlib.contextmanager
@@ -81,7 +93,7 @@ def descriptors(attachments: Attachments) -> Iterator[tuple[Descriptors, tuple[V
             micro = attachments.kernel is not None
             return NicDescriptors(tap=hold(open_tap(nic.device)), vhost=hold(open_vhost()) if micro else -1)
 
-        disk, kernel = attachments.disk, attachments.kernel
+        disk = attachments.disk
         if disk is None:
             raise Invalid("a machine needs a disk")
         inherited = Descriptors(
@@ -90,8 +102,6 @@ def descriptors(attachments: Attachments) -> Iterator[tuple[Descriptors, tuple[V
             console=listen(layout.CONSOLE_SOCKET),
             disk=open_file(disk.path, os.O_RDWR),
             base=-1 if disk.base is None else open_file(disk.base, os.O_RDONLY),
-            kernel=-1 if kernel is None else open_file(kernel.kernel, os.O_RDONLY),
-            initrd=-1 if kernel is None else open_file(kernel.initrd, os.O_RDONLY),
             nics=tuple(open_nic(nic) for nic in attachments.nics),
         )
         yield (
@@ -116,6 +126,8 @@ def machine_spec(
     facts: HostFacts,
     inherited: Descriptors,
     volumes: tuple[VolumeDisk, ...] = (),
+    *,
+    jailed: bool = True,
 ) -> MachineSpec:
     """Bring together what decides the command line. Pure."""
     spec, disk, kernel = instance.spec, attachments.disk, attachments.kernel
@@ -133,6 +145,8 @@ def machine_spec(
         descriptors=inherited,
         disk_format=disk.format,
         base_format=disk.base_format,
+        kernel="" if kernel is None else jails.KERNEL if jailed else str(kernel.kernel),
+        initrd="" if kernel is None else jails.INITRD if jailed else str(kernel.initrd),
         kernel_words=kernel.cmdline if kernel else (),
         room=room_for(spec.kind, spec.cpus, spec.memory_bytes, facts.cpus, facts.memory_bytes),
         virtio_disk=disk.virtio,
@@ -147,53 +161,86 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
 
     On failure no process is left; files and the control group are for `clear` to remove.
     """
-    qemu = facts.tools.get("qemu-system-x86_64", "qemu-system-x86_64")
-    setpriv = facts.tools.get("setpriv", "setpriv")
-    log, kernel = MachineLog.make(), attachments.kernel
+    kernel, run_dir = attachments.kernel, attachments.run_dir
+    launched = Launched(
+        driver=driver,
+        pid=0,
+        process_start=0,
+        argv=(),
+        versions={"qemu": facts.qemu_version, "kernel": kernel.version if kernel else ""},
+        accelerator=attachments.accelerator.name if attachments.accelerator else "tcg",
+        spec=instance.spec,
+        attachments=attachments,
+    )
+    log, helpers = MachineLog.make(), list[proc.Process]()
     try:
-        with descriptors(attachments) as (inherited, volumes):
-            machine = machine_spec(qemu, instance, attachments, facts, inherited, volumes)
-            argv = command.machine_argv(machine)
-            words = [
-                *rlimit_words(instance.spec),
-                *confined(
-                    argv,
-                    attachments.uid,
-                    attachments.gid,
-                    setpriv,
-                    root=os.geteuid() == 0,
-                    groups=(kvm_groups() or ()) if machine.accelerator == "kvm" else (),
-                ),
-            ]
-            launched = Launched(
-                driver=driver,
-                pid=0,
-                process_start=0,
-                argv=tuple(words),
-                versions={"qemu": facts.qemu_version, "kernel": kernel.version if kernel else ""},
-                accelerator=machine.accelerator,
-                spec=instance.spec,
-                attachments=attachments,
-            )
-
-            def record(process: proc.Process) -> None:
-                nonlocal launched
-                launched = replace(launched, pid=process.pid, process_start=process.start)
-                write_launched(attachments.run_dir, launched)
-
-            remember_layout(attachments.run_dir, facts.cgroups)
-            join = make_group(facts.cgroups, attachments.cgroup, instance.spec, machine.accelerator)
-            process = spawn_recorded(
-                words,
-                record,
-                output=log.descriptor,
-                pass_fds=(*inherited.all(), *(disk.descriptor for disk in volumes)),
-                join=join,
-            )
-        return Started(launched, process, log)
+        remember_layout(run_dir, facts.cgroups)
+        join = make_group(facts.cgroups, attachments.cgroup, instance.spec, launched.accelerator)
+        with descriptors(attachments) as (inherited, volumes), contextlib.ExitStack() as stack:
+            if instance.spec.network is NetworkMode.USER:
+                launched, network = _start_network(launched, facts, join, helpers)
+                stack.callback(network.release)
+                inherited = replace(inherited, network=network.descriptor, lifeline=network.lifeline)
+            launched, process = _start_qemu(launched, instance, facts, inherited, volumes, join, log)
+        return Started(launched, process, log, helpers)
     except BaseException:
         log.close()
+        for helper in helpers:
+            helper.send(signal.SIGKILL)
+            helper.close()
         raise
+
+
+def _start_network(
+    launched: Launched, facts: HostFacts, join: tuple[Path, ...], helpers: list[proc.Process]
+) -> tuple[Launched, usernet.UserNetwork]:
+    attachments = launched.attachments
+    assert attachments is not None
+
+    def record(process: proc.Process) -> None:
+        nonlocal launched
+        helpers.append(process)
+        launched = replace(launched, helpers={usernet.HELPER: (process.pid, process.start)})
+        write_launched(attachments.run_dir, launched)
+
+    program = facts.tools.get("slirp4netns", "/usr/bin/slirp4netns")
+    network = usernet.start_usernet(program, attachments, record, join)
+    return launched, network
+
+
+def _start_qemu(
+    launched: Launched,
+    instance: Instance,
+    facts: HostFacts,
+    inherited: Descriptors,
+    volumes: tuple[VolumeDisk, ...],
+    join: tuple[Path, ...],
+    log: MachineLog,
+) -> tuple[Launched, proc.Process]:
+    """Start QEMU itself: in the jail, or without root as the daemon's own user that cannot rise."""
+    attachments, root = launched.attachments, os.geteuid() == 0
+    assert attachments is not None
+    qemu = facts.tools.get("qemu-system-x86_64", "/usr/bin/qemu-system-x86_64")
+    machine = machine_spec(qemu, instance, attachments, facts, inherited, volumes, jailed=root)
+    argv = command.machine_argv(machine)
+    launched = replace(launched, argv=tuple(argv))
+
+    def record(process: proc.Process) -> None:
+        nonlocal launched
+        launched = replace(launched, pid=process.pid, process_start=process.start)
+        write_launched(attachments.run_dir, launched)
+
+    output = log.descriptor
+    passed = (*inherited.all(), *(disk.descriptor for disk in volumes))
+    if root:
+        jail = jails.machine_jail(qemu, attachments, instance.spec, kvm=machine.accelerator == "kvm")
+        process = spawn_jailed(argv, jail, record, output=output, pass_fds=passed, join=join)
+        return launched, process
+    setpriv = facts.tools.get("setpriv", "setpriv")
+    confined_words = confined(argv, attachments.uid, attachments.gid, setpriv, root=False)
+    words = [*rlimit_words(instance.spec), *confined_words]
+    process = spawn_recorded(words, record, output=output, pass_fds=passed, join=join)
+    return launched, process
 
 
 async def abandon(launching: "asyncio.Task[Started]") -> None:
@@ -201,6 +248,7 @@ async def abandon(launching: "asyncio.Task[Started]") -> None:
     await asyncio.wait([launching])
     if not launching.cancelled() and launching.exception() is None:
         await launching.result().process.end(grace_s=0)
+        await launching.result().end_helpers()
 
 
 def adopt(launched: Launched) -> Started | None:
@@ -209,15 +257,15 @@ def adopt(launched: Launched) -> Started | None:
     if process is None:
         return None
     log = MachineLog.of_process(launched.pid) or MachineLog(-1)
-    return Started(launched, process, log)
+    found = [proc.Process.adopt(pid, start) for pid, start in launched.helpers.values()]
+    return Started(launched, process, log, [helper for helper in found if helper is not None])
 
 
 def start_failure(launched: Launched, status: int | None, text: str) -> ToolFailed:
     """The error for a QEMU that ended before its monitor answered."""
     hint = next((hint for mark, hint in HINTS if mark in text), "see `yurt logs` and `yurt doctor`")
-    qemu = launched.argv[launched.argv.index("--") + 1 :]
     how = proc.describe_status(status) if status is not None else "an unknown status"
-    return ToolFailed(argv=qemu, status=how, stderr=text, hint=hint)
+    return ToolFailed(argv=launched.argv, status=how, stderr=text, hint=hint)
 
 
 def group_name(run_dir: Path) -> str:
@@ -247,11 +295,17 @@ def make_group(cgroups: CgroupLayout, name: str, spec: ResolvedSpec, accelerator
 
 
 def clear(run_dir: Path, cgroups: CgroupLayout, group_name: str) -> None:
-    """Remove what `launch` made: stray processes of the group, the group, sockets and the record. Idempotent."""
+    """Remove what `launch` made: stray processes of the group, helpers, the group, sockets, the record. Idempotent."""
+    launched = read_launched(run_dir)
+    for pid, start in (launched.helpers if launched else {}).values():
+        if helper := proc.Process.adopt(pid, start):
+            helper.send(signal.SIGKILL)
+            helper.close()
     if group_name and os.geteuid() == 0:
         group = Group(remembered_layout(run_dir, cgroups), group_name)
         if group.exists():
             group.kill()
             group.remove()
+    usernet.remove_sockets(run_dir)
     for name in (*SOCKETS, layout.LAUNCHED, layout.CGROUPS):
         (run_dir / name).unlink(missing_ok=True)

@@ -1,0 +1,231 @@
+"""The one launcher of every program that touches bytes a guest or a stranger wrote.
+
+A thread of the daemon walks into the jail and starts the program from there: it makes itself new namespaces and a root
+of its own, gives up user, groups and capabilities, and puts up Landlock and the system call filter. All of that is per
+thread in Linux and inherited by what the thread starts. So the program is the daemon's own child under its true pid,
+nothing stays between them, and no wall is left for the program to put up by itself. See docs/adr/0011-the-jail.md.
+
+Between thread and program is a shell of a few words, in the jail already: it waits for one line, so that a program is
+written down and limited before it runs.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import platform
+import resource
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from yurt.errors import Denied, Timeout, ToolFailed
+from yurt.host import credentials, jailroot, landlock, mounts, proc, seccomp
+from yurt.host.jailspec import HOST_NETWORK, LIMITS, NO_NETWORK, Bind, JailSpec
+from yurt.host.visit import in_own_thread
+
+CLONE_FILES, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x400, 0x20000, 0x2000000, 0x4000000
+CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x20000000, 0x40000000
+NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
+HOSTNAME = b"yurt"
+SHELL = "/bin/sh"
+# The scripts are constant; what varies are their arguments, the command. A shell exports the directory it is in.
+WAIT = 'read -r go || exit; unset PWD OLDPWD; exec "$@"'
+LASTING = (SHELL, "-c", f"{WAIT} </dev/null", "yurt-gate")
+PASSING = (SHELL, "-c", WAIT, "yurt-gate")  # what follows the line is the tool's standard input
+OUTPUT_LIMIT = 16 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter(spec: JailSpec) -> None:
+    """Take the calling thread into a jail for good. It must end soon after; the process is left as it was.
+
+    Raises Denied, Unsupported or NotFound; the thread is then nowhere and must end.
+    """
+    if spec.network not in (NO_NETWORK, HOST_NETWORK):
+        _enter_network(spec.network)
+    mounts.unshare(NAMESPACES | (CLONE_NEWNET if spec.network == NO_NETWORK else 0))
+    mounts.unshare(CLONE_NEWCGROUP)
+    _libc.sethostname(HOSTNAME, len(HOSTNAME))
+    jailroot.build_root(spec)
+    credentials.become(spec.uid, spec.gid, spec.groups, spec.capabilities)
+    landlock.restrict(jailroot.fence_rules(spec), network=spec.network != NO_NETWORK)
+    machine = platform.machine()
+    seccomp.install(machine, seccomp.deny_filter(machine, spec.families))
+
+
+def _enter_network(path: str) -> None:
+    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(namespace, CLONE_NEWNET) != 0:
+            raise Denied(f"entering `{path}`: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(namespace)
+
+
+def with_shell(spec: JailSpec) -> JailSpec:
+    """The same jail with the gate's shell in it, which needs no more than the system's libraries."""
+    own = Bind(str(Path(SHELL).resolve()), SHELL)
+    return (
+        spec if any(bind.target == SHELL for bind in spec.binds) else replace(spec, binds=(*spec.binds, own))
+    )
+
+
+def _start(
+    words: Sequence[str],
+    spec: JailSpec,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    pass_fds: Sequence[int],
+    tasks: Sequence[Path],
+) -> proc.Child:
+    """Start the gate in the jail and set its limits. Blocking."""
+    jail = with_shell(spec)
+
+    def walk_in() -> proc.Child:
+        for path in tasks:
+            path.write_text("0")  # this thread alone: what it starts is born there
+        mounts.unshare(CLONE_FILES)
+        enter(jail)
+        child = proc.start_from_thread(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+        for name, value in spec.limits:
+            try:
+                resource.prlimit(child.pid, LIMITS[name], (value, value))
+            except (PermissionError, ValueError):  # the daemon's own limit is lower, and holds
+                _lower(child.pid, LIMITS[name], value)
+        return child
+
+    return in_own_thread("jail", walk_in)
+
+
+def _lower(pid: int, limit: int, value: int) -> None:
+    """Set a limit no higher than the hard limit that is there already."""
+    hard = resource.prlimit(pid, limit)[1]
+    least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.prlimit(pid, limit, (least, least))
+
+
+def spawn_jailed(
+    argv: Sequence[str],
+    spec: JailSpec,
+    record: Callable[[proc.Process], None],
+    *,
+    output: int,
+    pass_fds: Sequence[int] = (),
+    join: Sequence[Path] = (),
+) -> proc.Process:
+    """Start a program that outlives the daemon, in a jail, under its own pid; it runs once `record` has returned.
+
+    As `gate.spawn_recorded` does without a jail. `argv[0]` is the program's path in the jail. `join` are
+    `Group.join_files`. If `record` fails, the program never runs and the error goes on. Blocking, about a millisecond.
+    """
+    gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
+    process: proc.Process | None = None
+    try:
+        tasks = [path for path in join if path.name == "tasks"]
+        child = _start([*LASTING, *argv], spec, gate_read, output, output, pass_fds, tasks)
+        process = proc.hold(child)
+        for path in join:
+            if path not in tasks:  # version 2 moves whole processes only
+                path.write_text(str(process.pid))
+        record(process)
+        os.write(gate_write, b"go\n")
+        return process
+    except BaseException:
+        if process is not None:
+            process.send(signal.SIGKILL)
+            process.close()
+        raise
+    finally:
+        os.close(gate_read)
+        os.close(gate_write)
+
+
+async def run_jailed(
+    argv: Sequence[str],
+    spec: JailSpec,
+    *,
+    timeout_s: float,
+    stdin: bytes = b"",
+    pass_fds: Sequence[int] = (),
+    output_bytes: int = OUTPUT_LIMIT,
+    check: bool = True,
+) -> proc.Finished:
+    """Run a tool in a jail to its end; of its output at most `output_bytes` each are kept, the rest is thrown away.
+
+    On timeout or cancellation every process of the jail is killed. Raises ToolFailed (with `check`) and Timeout.
+    """
+    pipes: list[int] = []
+    process: proc.Process | None = None
+    try:
+        pipes += [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
+        in_read, in_write, out_read, out_write, err_read, err_write = pipes
+        words = [*PASSING, *argv]
+        starting = asyncio.create_task(
+            asyncio.to_thread(_start, words, spec, in_read, out_write, err_write, pass_fds, ())
+        )
+        try:
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await proc.hold(await starting).end(grace_s=0)
+            raise
+        process = proc.hold(child)
+        for descriptor in (in_read, out_write, err_write):
+            os.close(descriptor)
+            pipes.remove(descriptor)
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_feed(in_write, pipes, b"go\n" + stdin))
+                    out = group.create_task(_collect(out_read, pipes, output_bytes))
+                    err = group.create_task(_collect(err_read, pipes, output_bytes))
+                status = await process.wait() or 0
+        except TimeoutError as error:
+            raise Timeout(what=f"`{Path(argv[0]).name}`", timeout_s=timeout_s) from error
+    finally:
+        if process is not None:
+            await process.end(grace_s=0)
+            process.close()
+        for descriptor in pipes:
+            os.close(descriptor)
+    if check and status != 0:
+        text = err.result().decode(errors="replace")
+        raise ToolFailed(argv=tuple(argv), status=proc.describe_status(status), stderr=text)
+    return proc.Finished(tuple(argv), status, out.result(), err.result())
+
+
+async def _feed(descriptor: int, pipes: list[int], data: bytes) -> None:
+    """Write all of it, or as much as is wanted, and close."""
+    loop = asyncio.get_running_loop()
+    pipes.remove(descriptor)
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.streams.FlowControlMixin(loop=loop), os.fdopen(descriptor, "wb", buffering=0)
+    )
+    writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def _collect(descriptor: int, pipes: list[int], limit: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    pipes.remove(descriptor)
+    reader = asyncio.StreamReader(loop=loop)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    kept = bytearray()
+    try:
+        while chunk := await reader.read(65536):
+            kept += chunk[: max(0, limit - len(kept))]
+    finally:
+        transport.close()
+    return bytes(kept)
