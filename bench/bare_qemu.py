@@ -41,6 +41,9 @@ class BareQemu:
             elif flag == "-blockdev":
                 plain += [flag, self._block(json.loads(value), base)]
                 index += 2
+            elif flag == "-netdev":  # QEMU's own user-mode network, where yurt's is a process of its own
+                plain += [flag, json.dumps({"type": "user", "id": json.loads(value)["id"]})]
+                index += 2
             elif flag == "-chardev" and (found := re.search(r"id=(\w+),fd=\d+", value)):
                 name = found[1]
                 server = "server=off" if name == "agent" else "server=on,wait=off"
@@ -52,8 +55,8 @@ class BareQemu:
         return plain
 
     def _copied(self, path: str, name: str, pid: int) -> str:
-        """A file of our own with what a path of the other process holds (its descriptors are not ours)."""
-        source = path.replace("/proc/self/", f"/proc/{pid}/")
+        """A file of our own with what a path holds in the other process's root."""
+        source = f"/proc/{pid}/root{path}"
         target = self.scratch / name
         with open(source, "rb") as reading, target.open("wb") as writing:  # noqa: PTH123 a link to a deleted file
             reading.seek(0)
