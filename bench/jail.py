@@ -15,10 +15,10 @@ from common import ROOT, Report, figures, interleave, need, options
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from yurt.drivers.qemu.jails import LIMITS, qemu_jail  # noqa: E402 the source beside this bench, not an installed one
-from yurt.host.gate import bind_socket  # noqa: E402
-from yurt.host.jail import spawn_jailed  # noqa: E402
-from yurt.host.proc import Process  # noqa: E402
+from yurt.drivers.qemu.jails import LIMITS, qemu_jail
+from yurt.host.gate import bind_socket
+from yurt.host.jail import spawn_jailed
+from yurt.host.proc import Process
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 UID = 0x3CFFFF00
