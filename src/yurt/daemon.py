@@ -24,6 +24,7 @@ from yurt.drivers.qemu.micro import MicroDriver
 from yurt.engine.core import Core
 from yurt.engine.engine import Engine
 from yurt.engine.events import EventBus
+from yurt.engine.reclaim import Reclaimer
 from yurt.engine.reconcile import reconcile
 from yurt.engine.records import Records
 from yurt.errors import Unavailable, YurtError, to_document
@@ -103,8 +104,9 @@ async def serve(layout: Layout, ready_fd: int | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     engine, store = await make_engine(layout)
-    server = ApiServer(engine, layout.socket)
+    server, reclaimer = ApiServer(engine, layout.socket), Reclaimer(engine.core)
     try:
+        reclaimer.begin()
         await server.start()
         log.info("yurtd listens on %s", layout.socket)
         tell(ready_fd, b"ready")
@@ -116,6 +118,7 @@ async def serve(layout: Layout, ready_fd: int | None) -> None:
             ending.push_async_callback(store.close)
             ending.push_async_callback(engine.core.close)
             ending.push_async_callback(engine.keeper.close)
+            ending.push_async_callback(reclaimer.close)
             ending.push_async_callback(server.stop)
 
 

@@ -58,6 +58,7 @@ def test_every_row_reads_what_it_has_written() -> None:
         "ttl": "30m",
         "ttl-action": "delete",
         "protect": "on",
+        "reclaim": "off",
     }
     spec = instance().spec
     for setting in SETTINGS:

@@ -34,6 +34,7 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     next_restart_at: float | None = None
     lives_from: float | None = None
+    lent_bytes: int = 0
 
 
 _SHOWN = InstanceView.__struct_fields__

@@ -22,6 +22,11 @@ def size(value: object) -> str:
     return format_size(value) if isinstance(value, int) and value > 0 else ""
 
 
+def memory(own: object, lent: object) -> str:
+    """A guest's memory, and what of it the host has borrowed."""
+    return size(own) + (f" ({size(lent)} of it lent to the host)" if size(lent) else "")
+
+
 def words(value: object) -> str:
     """A command as one line."""
     from shlex import join
@@ -89,7 +94,7 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "reason": instance.get("reason"),
         "image": spec.get("image"),
         "cpus": spec.get("cpus"),
-        "memory": size(spec.get("memory_bytes")),
+        "memory": memory(spec.get("memory_bytes"), instance.get("lent_bytes")),
         "disk": size(spec.get("disk_bytes")),
         "limits": limits(spec.get("limits")),
         "pending": pending(instance.get("pending")),

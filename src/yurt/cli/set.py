@@ -12,7 +12,16 @@ from yurt.errors import Invalid
 # what completion offers; the daemon has the table, and says so for a name that it does not know
 KEYS = (
     *("cpus", "memory", "disk", *LIMITS),
-    *("restart", "autostart", "autostart-order", "autostart-delay", "ttl", "ttl-action", "protect"),
+    *(
+        "restart",
+        "autostart",
+        "autostart-order",
+        "autostart-delay",
+        "ttl",
+        "ttl-action",
+        "reclaim",
+        "protect",
+    ),
 )
 
 

@@ -47,7 +47,8 @@ def size(value: object) -> str:
 
 
 def row(usage: "dict[str, object]") -> "list[object]":
-    cpu, limit = usage.get("cpu_percent"), usage.get("memory_limit_bytes")
+    cpu, limit = usage.get("cpu_percent"), number(usage, "memory_limit_bytes")
+    limit -= number(usage, "balloon_bytes")  # what it may use now
     return [
         usage.get("name"),
         usage.get("kind"),

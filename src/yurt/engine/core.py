@@ -61,6 +61,8 @@ class Core:
     networks: Networks = field(init=False)
     addresses: Addresses = field(default_factory=Addresses)
     lives: dict[str, Live] = field(default_factory=dict)
+    lent: dict[str, int] = field(default_factory=dict)  # bytes that a machine lends to the host, by instance
+    on_machine: Callable[[], None] | None = None  # called when a guest has begun to run
     building: dict[str, asyncio.Lock] = field(default_factory=dict)  # by recipe
     _lifecycle: dict[str, BoundedLog] = field(default_factory=dict)
     _agent: Path | None = None
@@ -128,7 +130,11 @@ class Core:
     def shown(self, instance: Instance) -> Instance:
         """The record with what only the running daemon knows."""
         live = self.lives.get(instance.id)
-        return replace(instance, agent=live is not None and live.agent_ready.is_set())
+        return replace(
+            instance,
+            agent=live is not None and live.agent_ready.is_set(),
+            lent_bytes=self.lent.get(instance.id, 0),
+        )
 
     def claim(self, instance: Instance, operation_id: str, phase: Phase | None = None) -> Instance:
         """The record as held by an operation. Raises Busy when another one holds it."""
@@ -158,6 +164,8 @@ class Core:
         )
         self.lives[instance.id] = live
         live.begin()
+        if self.on_machine is not None:
+            self.on_machine()
         watcher = asyncio.create_task(self._watch_exit(live))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)

@@ -72,3 +72,4 @@ AUTOSTART_DELAY = _row("autostart_delay_s", parse_duration, exact_duration, Dela
 TTL = _row("ttl_s", parse_duration, exact_duration, Ttl)
 TTL_ACTION = _row("ttl_action", str, str, TtlAction)
 PROTECT = _row("protect", switch, lambda value: "on" if value else "off", bool)
+RECLAIM = _row("reclaim", switch, lambda value: "on" if value else "off", bool)

@@ -155,6 +155,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("autostart-delay", "time before the next order", *policyrows.AUTOSTART_DELAY, apply=at_once),
     Setting("ttl", "end it after this time", *policyrows.TTL, apply=at_once),
     Setting("ttl-action", "what happens then", *policyrows.TTL_ACTION, apply=at_once),
+    Setting("reclaim", "lend idle memory to a short host", *policyrows.RECLAIM, apply=at_once),
     Setting("protect", "refuse to delete it", *policyrows.PROTECT, apply=at_once),
 )
 

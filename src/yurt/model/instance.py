@@ -199,6 +199,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0  # by policy, since somebody started it or it last ran for long
     next_restart_at: float | None = None  # when the policy starts it again
     lives_from: float | None = None  # what its `ttl` counts from: its last start that was not by policy
+    lent_bytes: int = 0  # of its memory, what the host has borrowed; known while the daemon runs
     version: int = 1
 
 

@@ -31,7 +31,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`autostart`: start it when the daemon comes up after a boot of the host; lower orders first.
 
     `autostart_delay_s`: seconds after its start before the next order begins. `ttl_s` counts from the last start that
-    somebody asked for; 0 means for ever. `protect`: refuse to delete it.
+    somebody asked for; 0 means for ever. `protect`: refuse to delete it. `reclaim`: a machine that is idle lends memory
+    to a host that runs short of it.
     """
 
     restart: RestartPolicy = RestartPolicy.NO
@@ -41,6 +42,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ttl_s: Ttl = 0.0
     ttl_action: TtlAction = TtlAction.STOP
     protect: bool = False
+    reclaim: bool = True
 
 
 class PolicyWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +55,7 @@ class PolicyWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ttl_s: Ttl | None = None
     ttl_action: TtlAction | None = None
     protect: bool | None = None
+    reclaim: bool | None = None
 
     def filled(self) -> Policy:
         """The policy, with the defaults where nothing is wished."""

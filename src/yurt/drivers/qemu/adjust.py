@@ -17,6 +17,8 @@ from yurt.model.instance import Kind, ResolvedSpec
 from yurt.units import format_size
 
 NO_HOTPLUG = "a microvm's machine has no hot-plugging"
+# with TCG, QEMU 7.2 goes on using a vCPU that it has freed, at the next change of the memory map, and ends by a signal
+EMULATED = "vCPUs can only be taken away with hardware assistance"
 SATA = "a SATA disk cannot tell its guest that it has grown"
 
 
@@ -27,6 +29,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     after: ResolvedSpec
     room: Room
     virtio_disk: bool
+    accelerator: str  # kvm or tcg
     dry_run: bool
 
 
@@ -101,6 +104,8 @@ async def set_cpus(monitor: Monitor, change: Change) -> str:
     fixed = sum(1 for slot in have if not slot.plugged)
     if wanted < fixed:
         return f"the {fixed} vCPUs it was started with cannot be taken away"
+    if wanted < len(have) and change.accelerator != "kvm":
+        return EMULATED
     if change.dry_run:
         return ""
     for slot in [slot for slot in slots if not slot.path][: max(0, wanted - len(have))]:

@@ -217,6 +217,7 @@ class QemuDriver:
             after=after,
             room=self._room(launched.spec or before),
             virtio_disk=disk is not None and disk.virtio,
+            accelerator=launched.accelerator,
             dry_run=dry_run,
         )
         async with self._changing(run_dir) as monitor:
