@@ -12,7 +12,7 @@ from tests.doublevolumes import DoubleVolumes
 
 from yurt.api.face import EngineFace
 from yurt.engine.profiles import change
-from yurt.errors import Exists, Invalid, NotFound, Timeout, WrongState
+from yurt.errors import Busy, Exists, Invalid, NotFound, Timeout, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
 from yurt.model.instance import (
@@ -27,9 +27,11 @@ from yurt.model.instance import (
     Usage,
 )
 from yurt.model.names import InstanceId, Name, parse_name
+from yurt.model.network import Network, NetworkSpec
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
 from yurt.model.profile import SIZES, Profile, ProfileSettings, ProfileSpec
+from yurt.network.ipam import define, free_number
 
 CHUNK = 32 << 10
 
@@ -234,6 +236,42 @@ class DoubleImports:
         return self._engine.begin("image-import", reference)
 
 
+class DoubleNetworks:
+    """Networks in a dictionary; one of them in use by every instance."""
+
+    def __init__(self, instances: dict[str, Instance]) -> None:
+        self.instances = instances
+        self.kept: dict[str, Network] = {}
+
+    async def all(self) -> list[Network]:
+        return list(self.kept.values())
+
+    async def get(self, name: str) -> Network:
+        if name not in self.kept:
+            raise NotFound(kind="network", name=name)
+        return self.kept[name]
+
+    def users(self, name: str) -> list[Instance]:
+        return list(self.instances.values()) if name == "default" else []
+
+    def is_up(self, name: str) -> bool:
+        return bool(self.users(name))
+
+    async def create(self, spec: NetworkSpec, *, dry_run: bool) -> Network:
+        if spec.name in self.kept:
+            raise Exists(kind="network", name=spec.name)
+        made = define(spec, free_number(self.kept.values()), "", [], b"double")
+        if not dry_run:
+            self.kept[made.name] = made
+        return made
+
+    async def delete(self, name: str, *, dry_run: bool) -> Network:
+        known = await self.get(name)
+        if users := self.users(name):
+            raise Busy(f"network `{name}` is used by {users[0].name}", hint="delete these instances first")
+        return known if dry_run else self.kept.pop(name)
+
+
 class DoubleEngine(DoubleVolumes):
     """Instances, images and operations in dictionaries. `hold` set makes operations run until `release`."""
 
@@ -243,6 +281,7 @@ class DoubleEngine(DoubleVolumes):
         self._volumes = {}
         self.agents: dict[str, DoubleAgent] = {}
         self.profiles = DoubleProfiles()
+        self.networks = DoubleNetworks(self.records)
         self.consoles: list[DoubleConsole] = []
         self.imports = DoubleImports(self)
         self.pictures = {

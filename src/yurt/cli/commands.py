@@ -1,6 +1,7 @@
 """The table of all commands: names, options, help. The parser, `--help`, completion and docs/cli.md read it."""
 
 from yurt.cli.arguments import Command, Option, Positional
+from yurt.cli.networkcommands import NETWORK_COMMANDS
 from yurt.cli.volumecommands import USES, VOLUME_COMMANDS
 
 SIZES = ("micro", "small", "medium", "large", "xlarge")
@@ -27,9 +28,10 @@ SHAPE = (
     Option("label", "attach a label; may be given again", short="l", value="K=V", repeat=True),
     Option(
         "network",
-        "`user`: reach out through the host; `none`: no network",
-        value="MODE",
-        choices=("user", "none"),
+        "network of a NIC, such as `default`; may be given again; or `user`: out through the host's own sockets; `none`",
+        value="NAME[,ip=ADDRESS]",
+        repeat=True,
+        complete="network",
     ),
     Option("accel", "how a VM's CPUs run (default: measured)", value="ACCEL", choices=("auto", "kvm", "tcg")),
     Option("init", "start the image's own init, also when `--rm` comes with a command"),
@@ -336,6 +338,7 @@ COMMANDS = (
         positionals=(Positional("NAME", "the profiles", count="+", complete="profile"),),
     ),
     *VOLUME_COMMANDS,
+    *NETWORK_COMMANDS,
     Command("host info", "host", "show what this host is and has", options=(JSON,)),
     Command("doctor", "host", "check what this host can do and how to mend what it cannot", options=(JSON,)),
     Command("version", "host", "show the versions of client and daemon", options=(JSON,)),

@@ -12,6 +12,7 @@ INSTANCES = "yurt ls --quiet 2>/dev/null"
 IMAGES = "yurt image ls --quiet 2>/dev/null"
 PROFILES = "yurt profile ls --quiet 2>/dev/null"
 VOLUMES = "yurt volume ls --quiet 2>/dev/null"
+NETWORKS = "yurt network ls --quiet 2>/dev/null"
 
 
 def quoted(text: str) -> str:
@@ -38,7 +39,7 @@ def option_words(command: Command) -> "list[str]":
 
 
 def source_of(command: Command) -> str:
-    """What the positionals are completed with: instance, image, profile, recipe, file or empty."""
+    """What the positionals are completed with: instance, image, profile, network, recipe, file or empty."""
     return next((place.complete for place in command.positionals if place.complete), "")
 
 
@@ -64,6 +65,12 @@ def bash() -> str:
         for option in command.options
         if option.choices
     ]
+    choices += [
+        f'        {quoted(command.name + " --" + option.name)}) words="none user $({NETWORKS})" ;;'
+        for command in COMMANDS
+        for option in command.options
+        if option.complete == "network"
+    ]
     return BASH.format(
         commands=" ".join(first_words()),
         cases="\n".join(cases),
@@ -72,6 +79,7 @@ def bash() -> str:
         images=IMAGES,
         profiles=PROFILES,
         volumes=VOLUMES,
+        networks=NETWORKS,
     )
 
 
@@ -130,6 +138,7 @@ _yurt() {{
         instance) COMPREPLY=($(compgen -W "$({instances})" -- "$cur")) ;;
         image) COMPREPLY=($(compgen -W "$({images}) debian tiny" -- "$cur")) ;;
         profile) COMPREPLY=($(compgen -W "$({profiles})" -- "$cur")) ;;
+        network) COMPREPLY=($(compgen -W "$({networks})" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
         volume) COMPREPLY=($(compgen -W "$({volumes})" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$({instances} | sed 's/$/:/')" -- "$cur")) ;;
@@ -139,26 +148,38 @@ complete -o bashdefault -F _yurt yurt ./yurt
 """
 
 
+ZSH_ACTIONS = {
+    "instance": "_yurt_instances",
+    "image": "_yurt_images",
+    "profile": "_yurt_profiles",
+    "network": "_yurt_networks",
+    "recipe": "(debian tiny)",
+    "volume": "_yurt_volumes",
+}
+
+
+def zsh_listers() -> "list[str]":
+    """A function for each kind of thing whose names yurt can list."""
+    lines = []
+    for source, lister in (
+        ("instance", INSTANCES),
+        ("image", IMAGES),
+        ("volume", VOLUMES),
+        ("profile", PROFILES),
+        ("network", NETWORKS),
+    ):
+        more = "; compadd debian tiny" if source == "image" else ""
+        lines += [
+            f"{ZSH_ACTIONS[source]}() {{",
+            f'    local -a names; names=(${{(f)"$({lister})"}}); compadd -a names{more}',
+            "}",
+        ]
+    return lines
+
+
 def zsh() -> str:
     """The script for zsh."""
-    lines = ["#compdef yurt", "# made by `yurt completion zsh`", "_yurt_instances() {"]
-    lines += [
-        f'    local -a names; names=(${{(f)"$({INSTANCES})"}}); compadd -a names',
-        "}",
-        "_yurt_images() {",
-    ]
-    lines += [
-        f'    local -a names; names=(${{(f)"$({IMAGES})"}}); compadd -a names; compadd debian tiny',
-        "}",
-        "_yurt_volumes() {",
-        f'    local -a names; names=(${{(f)"$({VOLUMES})"}}); compadd -a names',
-        "}",
-    ]
-    lines += [
-        "_yurt_profiles() {",
-        f'    local -a names; names=(${{(f)"$({PROFILES})"}}); compadd -a names',
-        "}",
-    ]
+    lines = ["#compdef yurt", "# made by `yurt completion zsh`", *zsh_listers()]
     lines += ["_yurt() {", "    local -a commands", "    if (( CURRENT == 2 )); then", "        commands=("]
     for word, commands in first_words().items():
         summary = next((c.summary for c in commands if c.name == word), f"{word} commands")
@@ -181,14 +202,7 @@ def zsh() -> str:
     lines += ["    esac", "    case $name in"]
     for command in COMMANDS:
         specs = [quoted(spec) for option in command.options for spec in zsh_option(option)]
-        actions = {
-            "instance": "_yurt_instances",
-            "image": "_yurt_images",
-            "profile": "_yurt_profiles",
-            "recipe": "(debian tiny)",
-            "volume": "_yurt_volumes",
-        }
-        action = actions.get(source_of(command), "_files")
+        action = ZSH_ACTIONS.get(source_of(command), "_files")
         lines.append(
             f"        {quoted(command.name)}) _arguments "
             + " ".join([*specs, quoted(f"*: :{action}")])
@@ -202,7 +216,9 @@ def zsh_option(option: Option) -> "list[str]":
     text = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
     value = ""
     if option.value:
-        value = f":{option.value}:({' '.join(option.choices)})" if option.choices else f":{option.value}:"
+        value = f":{option.value.replace('[', '(').replace(']', ')')}:"
+        value += f"({' '.join(option.choices)})" if option.choices else ""
+        value += "_yurt_networks" if option.complete == "network" else ""
     many = "*" if option.repeat else ""
     return [f"{many}{name}[{text}]{value}" for name in names_of(option)]
 
@@ -228,6 +244,7 @@ def fish() -> str:
                 "recipe": "debian tiny",
                 "profile": f"({PROFILES})",
                 "volume": f"({VOLUMES})",
+                "network": f"({NETWORKS})",
             }.get(source_of(command))
             if lister:
                 lines.append(f"complete -c yurt -n {quoted(condition)} -a {quoted(lister)}")
@@ -241,7 +258,8 @@ def fish_option(condition: str, option: Option) -> str:
     if option.short:
         parts.append(f"-s {option.short}")
     if option.value:
-        parts.append("-x" if not option.choices else f"-x -a {quoted(' '.join(option.choices))}")
+        given = f"none user ({NETWORKS})" if option.complete == "network" else " ".join(option.choices)
+        parts.append(f"-x -a {quoted(given)}" if given else "-x")
     return " ".join(parts)
 
 

@@ -5,6 +5,7 @@ import time
 from yurt.cli import policy
 from yurt.cli.arguments import Arguments
 from yurt.cli.local import connect
+from yurt.cli.nics import nic_line
 from yurt.cli.output import print_fields, print_json
 from yurt.client import requests
 from yurt.client.operations import as_document
@@ -78,6 +79,13 @@ def shares(found: object) -> str:
     )
 
 
+def nics(spec: "dict[str, object]") -> "dict[str, str]":
+    """Each NIC by its name in the guest: its network, addresses and MAC."""
+    found = spec.get("nics")
+    shown = [nic for nic in found if isinstance(nic, dict)] if isinstance(found, list) else []
+    return {f"eth{nic.get('index')}": nic_line(nic) for nic in shown}
+
+
 def fields(instance: "dict[str, object]") -> "dict[str, object]":
     """What is shown of an instance, by title."""
     spec = instance.get("spec")
@@ -101,6 +109,7 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "network": spec.get("network"),
         "volumes": volumes(spec.get("volumes")),
         "shares": shares(spec.get("shares")),
+        **nics(spec),
         "accelerator": instance.get("accelerator"),
         "agent": "answers" if instance.get("agent") else "",
         "pid": instance.get("pid"),

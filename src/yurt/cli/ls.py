@@ -4,12 +4,13 @@ import time
 
 from yurt.cli.arguments import Arguments
 from yurt.cli.local import connect
+from yurt.cli.nics import first_address
 from yurt.cli.output import print_json, print_table, safe, write
 from yurt.client import requests
 from yurt.client.operations import as_documents
 from yurt.units import format_duration, format_size
 
-HEADS = ("NAME", "KIND", "PHASE", "IMAGE", "CPUS", "MEMORY", "UP", "LABELS")
+HEADS = ("NAME", "KIND", "PHASE", "IMAGE", "CPUS", "MEMORY", "ADDRESS", "UP", "LABELS")
 
 
 def row(instance: "dict[str, object]", now: float) -> "list[object]":
@@ -27,6 +28,7 @@ def row(instance: "dict[str, object]", now: float) -> "list[object]":
         str(spec.get("image", "")).removesuffix(":latest"),
         spec.get("cpus"),
         format_size(memory) if isinstance(memory, int) and memory else "",
+        first_address(spec),
         up,
         " ".join(f"{key}={value}" for key, value in labels.items()) if isinstance(labels, dict) else "",
     ]

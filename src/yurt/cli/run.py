@@ -6,6 +6,7 @@ from yurt.cli.arguments import Arguments
 from yurt.cli.dryrun import rehearsed
 from yurt.cli.execute import SHELL, open_program, streams
 from yurt.cli.local import connect
+from yurt.cli.nics import network_wish
 from yurt.cli.output import note, safe, write
 from yurt.cli.policy import policy_wish
 from yurt.cli.progress import finish, run_operation
@@ -33,7 +34,7 @@ def shape(arguments: Arguments) -> "dict[str, object]":
         "disk_bytes": arguments.size("disk"),
         "env": arguments.pairs("env"),
         "labels": arguments.pairs("label"),
-        "network": arguments.text("network") or None,
+        **network_wish(arguments.texts("network")),
         "accel": arguments.text("accel") or None,
         "policy": policy_wish(arguments),
         "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),

@@ -220,3 +220,23 @@ def wait_operation(operation_id: str, timeout_s: float) -> Request:
 
 def cancel_operation(operation_id: str) -> Request:
     return Request("POST", f"/v1/operations/{quote(operation_id, slash=False)}/cancel")
+
+
+def _network(name: str) -> str:
+    return f"/v1/networks/{quote(name, slash=False)}"
+
+
+def list_networks() -> Request:
+    return Request("GET", "/v1/networks")
+
+
+def get_network(name: str) -> Request:
+    return Request("GET", _network(name))
+
+
+def create_network(spec: "dict[str, object]", *, dry_run: bool = False) -> Request:
+    return Request("POST", "/v1/networks", [("dry_run", flag(dry_run))], body=spec)
+
+
+def delete_network(name: str, *, dry_run: bool = False) -> Request:
+    return Request("DELETE", _network(name), [("dry_run", flag(dry_run))])

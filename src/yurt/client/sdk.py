@@ -15,6 +15,7 @@ from yurt.client.calls import Calls, Progress, convert
 from yurt.client.events import stream
 from yurt.client.instance import Instance
 from yurt.client.limits import limits_document
+from yurt.client.networks import Networks
 from yurt.client.process import ExecResult, Process
 from yurt.client.profiles import Profiles
 from yurt.client.transport import Transport
@@ -59,6 +60,7 @@ class Client:
         self.images = Images(self._calls)
         self.profiles = Profiles(self._calls)
         self.volumes = Volumes(self._calls)
+        self.networks = Networks(self._calls)
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +90,8 @@ class Client:
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
         init: Literal["auto", "image", "command"] | None = None,
-        network: Literal["user", "none"] | None = None,
+        network: Literal["managed", "user", "none"] | None = None,
+        nics: Sequence[Mapping[str, str]] = (),
         accel: Literal["auto", "kvm", "tcg"] | None = None,
         limits: Mapping[str, object] | None = None,
         profiles: Sequence[str] = (),
@@ -116,6 +119,7 @@ class Client:
             "labels": None if labels is None else dict(labels),
             "init": init,
             "network": network,
+            "nics": [dict(nic) for nic in nics],
             "accel": accel,
             "limits": limits,
             "profiles": list(profiles),
@@ -139,7 +143,8 @@ class Client:
         workdir: str | None = None,
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
-        network: Literal["user", "none"] | None = None,
+        network: Literal["managed", "user", "none"] | None = None,
+        nics: Sequence[Mapping[str, str]] = (),
         accel: Literal["auto", "kvm", "tcg"] | None = None,
         limits: Mapping[str, object] | None = None,
         profiles: Sequence[str] = (),
@@ -166,6 +171,7 @@ class Client:
             labels=labels,
             init="command" if command else None,
             network=network,
+            nics=nics,
             accel=accel,
             limits=limits,
             profiles=profiles,

@@ -17,6 +17,7 @@ from yurt.engine.importverbs import Imports
 from yurt.engine.keeper import Keeper
 from yurt.engine.live import Live, MainAttachment
 from yurt.engine.logs import read_tail
+from yurt.engine.netverbs import ManagedNetworks
 from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.policy import check_policy
 from yurt.engine.profileverbs import Profiles
@@ -53,6 +54,7 @@ class Engine(VolumesFace):
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
         self.keeper = Keeper(core)
         self.profiles = Profiles(core)
+        self.networks = ManagedNetworks(core)
 
     @property
     def facts(self) -> HostFacts:

@@ -47,6 +47,11 @@ _yurt_command() {
         'volume resize') options='--help --debug -h'; takes=''; source='volume' ;;
         'volume delete') options='--dry-run --help --debug -h'; takes=''; source='volume' ;;
         'volume ') words='create ls info attach detach resize delete'; single='' ;;
+        'network ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
+        'network info') options='--json --help --debug -h'; takes=''; source='network' ;;
+        'network create') options='--ipv4 --ipv6 --isolated --no-nat --mtu --domain --dry-run --json --help --debug -h'; takes='--ipv4 --ipv6 --mtu --domain'; source='' ;;
+        'network delete') options='--dry-run --help --debug -h'; takes=''; source='network' ;;
+        'network ') words='ls info create delete'; single='' ;;
         'host info') options='--json --help --debug -h'; takes=''; source='' ;;
         'host ') words='info'; single='' ;;
         'doctor') options='--json --help --debug -h'; takes=''; source='' ;;
@@ -60,28 +65,28 @@ _yurt_choices() {
     case $1 in
         'run --size') words='micro small medium large xlarge' ;;
         'run --as') words='microvm container vm' ;;
-        'run --network') words='user none' ;;
         'run --accel') words='auto kvm tcg' ;;
         'run --restart') words='no on-failure always' ;;
         'run --ttl-action') words='stop delete' ;;
         'create --size') words='micro small medium large xlarge' ;;
         'create --as') words='microvm container vm' ;;
-        'create --network') words='user none' ;;
         'create --accel') words='auto kvm tcg' ;;
         'create --restart') words='no on-failure always' ;;
         'create --ttl-action') words='stop delete' ;;
         'logs --source') words='console lifecycle' ;;
         'wait --for') words='running agent exit' ;;
         'profile create --as') words='microvm container vm' ;;
-        'profile create --network') words='user none' ;;
         'profile create --accel') words='auto kvm tcg' ;;
         'profile create --restart') words='no on-failure always' ;;
         'profile create --ttl-action') words='stop delete' ;;
         'profile set --as') words='microvm container vm' ;;
-        'profile set --network') words='user none' ;;
         'profile set --accel') words='auto kvm tcg' ;;
         'profile set --restart') words='no on-failure always' ;;
         'profile set --ttl-action') words='stop delete' ;;
+        'run --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
+        'create --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
+        'profile create --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
+        'profile set --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
     esac
 }
 _yurt() {
@@ -89,7 +94,7 @@ _yurt() {
     local words single options takes source name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile volume host doctor version serve completion --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile volume network host doctor version serve completion --help --version' -- "$cur"))
         return
     fi
     name=${COMP_WORDS[1]}
@@ -122,6 +127,7 @@ _yurt() {
         instance) COMPREPLY=($(compgen -W "$(yurt ls --quiet 2>/dev/null)" -- "$cur")) ;;
         image) COMPREPLY=($(compgen -W "$(yurt image ls --quiet 2>/dev/null) debian tiny" -- "$cur")) ;;
         profile) COMPREPLY=($(compgen -W "$(yurt profile ls --quiet 2>/dev/null)" -- "$cur")) ;;
+        network) COMPREPLY=($(compgen -W "$(yurt network ls --quiet 2>/dev/null)" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
         volume) COMPREPLY=($(compgen -W "$(yurt volume ls --quiet 2>/dev/null)" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(yurt ls --quiet 2>/dev/null | sed 's/$/:/')" -- "$cur")) ;;

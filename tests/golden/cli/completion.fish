@@ -14,7 +14,7 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l memory -d 'memory, such
 complete -c yurt -n '__fish_seen_subcommand_from run' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l env -d 'set an environment variable; may be given again' -s e -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l label -d 'attach a label; may be given again' -s l -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
@@ -62,7 +62,7 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l memory -d 'memory, s
 complete -c yurt -n '__fish_seen_subcommand_from create' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l env -d 'set an environment variable; may be given again' -s e -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
@@ -272,7 +272,7 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l env -d 'set an environment variable; may be given again' -s e -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
-complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
@@ -303,7 +303,7 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l disk -d 'size of its disk, such as `10G`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l env -d 'set an environment variable; may be given again' -s e -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l label -d 'attach a label; may be given again' -s l -x
-complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l network -d '`user`: reach out through the host; `none`: no network' -x -a 'user none'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
@@ -368,6 +368,33 @@ complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcomm
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -a '(yurt volume ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a network -d 'network commands'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a ls -d 'list networks'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a info -d 'show a network and who is on it'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a create -d 'make a network'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a delete -d 'delete networks that no instance uses'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from info' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from info' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from info' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from info' -a '(yurt network ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l ipv4 -d 'its IPv4 subnet; `none` for none (default: a free private one)' -x
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l ipv6 -d 'its IPv6 subnet; `none` for none (default: a free private one)' -x
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l isolated -d 'no way out and no way in: its guests reach each other and nobody else'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l no-nat -d 'guests keep their addresses on their way out; others must route back to them'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l mtu -d 'largest packet (default: 1500)' -x
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l domain -d 'what follows the names of its guests (default: yurt)' -x
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l json -d 'print JSON'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l dry-run -d 'only say whether they can be deleted'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -a '(yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a host -d 'host commands'
 complete -c yurt -n '__fish_seen_subcommand_from host; and not __fish_seen_subcommand_from info' -a info -d 'show what this host is and has'
 complete -c yurt -n '__fish_seen_subcommand_from host; and __fish_seen_subcommand_from info' -l json -d 'print JSON'

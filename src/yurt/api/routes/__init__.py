@@ -6,6 +6,7 @@ from yurt.api.routes import (
     images,
     imports,
     instances,
+    networks,
     operations,
     profiles,
     settings,
@@ -23,5 +24,6 @@ ENDPOINTS = (
     *imports.ENDPOINTS,
     *profiles.ENDPOINTS,
     *volumes.ENDPOINTS,
+    *networks.ENDPOINTS,
     *operations.ENDPOINTS,
 )
