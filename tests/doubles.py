@@ -184,10 +184,11 @@ class DoubleConsole:
 
 
 class DoubleProfiles:
-    """Profiles in a dictionary; one of them in use."""
+    """Profiles in a dictionary: the sizes, `web`, and `used`, which is in use."""
 
     def __init__(self) -> None:
-        self.kept = {each.name: each for each in SIZES.values()}
+        own = [Profile(name=Name(name), settings=ProfileSettings(cpus=2)) for name in ("web", "used")]
+        self.kept: dict[str, Profile] = {each.name: each for each in (*SIZES.values(), *own)}
 
     async def all(self) -> list[Profile]:
         return list(self.kept.values())
@@ -195,10 +196,10 @@ class DoubleProfiles:
     async def get(self, name: str) -> Profile:
         if name not in self.kept:
             raise NotFound(kind="profile", name=name)
-        return self.kept[Name(name)]
+        return self.kept[name]
 
     def users(self, name: str) -> list[str]:
-        return ["web"] if name == "web" else []
+        return ["web"] if name == "used" else []
 
     async def create(self, spec: ProfileSpec) -> Profile:
         if spec.name in self.kept:

@@ -25,6 +25,9 @@ BODIES: dict[str, object] = {
     "create_instance": {"image": "tiny", "name": "new", "labels": {"a": "b"}, "kind": "container"},
     "rename_instance": {"name": "other"},
     "build_image": {"recipe": "tiny"},
+    "create_profile": {"name": "other", "settings": {"cpus": 2, "env": {"A": "b"}}},
+    "set_profile": {"settings": {"policy": {"restart": "always"}}, "unset": ["cpus"]},
+    "set_instance": {"settings": {"cpus": "2"}},
 }
 QUERIES = {
     "wait_instance": {"for": "running"},
