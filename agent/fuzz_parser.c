@@ -10,6 +10,7 @@
 #include "jobs.h"
 #include "names.h"
 #include "settings.h"
+#include "target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -59,6 +60,19 @@ static void fuzz_settings(const uint8_t *data, size_t size)
     }
 }
 
+static void fuzz_target(const uint8_t *data, size_t size)
+{
+    char text[64] = {0};
+    struct target found[2];
+    if (size < 2)
+        return;
+    memcpy(text, data + 2, size - 2 < sizeof text - 1 ? size - 2 : sizeof text - 1);
+    size_t count = target_parse(text, (uint32_t)(data[0] | data[1] << 8), found);
+    check(count <= (text[0] == 0 ? 2 : 1), "no more addresses than were named");
+    for (size_t i = 0; i < count; i++)
+        check(found[i].size <= sizeof found[i].address, "an address fits its place");
+}
+
 static void fuzz_entry(const uint8_t *data, size_t size)
 {
     static struct entry entry;
@@ -83,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_frames(data, size);
     fuzz_settings(data, size);
     fuzz_entry(data, size);
+    fuzz_target(data, size);
     return 0;
 }
 

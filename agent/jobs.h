@@ -14,6 +14,7 @@ int job_stat(const struct settings *s);
 int job_configure(const struct settings *s);
 int job_grow(const struct settings *s);
 int job_mount(const struct settings *s);
+int job_connect(const struct settings *s);
 
 /* One entry of an archive: a fixed head, the name, the target, then (for a file) `size` bytes. See protocol.md. */
 #define ENTRY_HEAD 42

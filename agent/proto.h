@@ -47,6 +47,7 @@ enum stream_kind {
     K_WAIT = 9,
     K_MOUNT = 16,
     K_GROW = 17,
+    K_CONNECT = 33,
 };
 
 enum channel { CH_IN = 0, CH_OUT = 1, CH_ERR = 2 };
@@ -65,6 +66,7 @@ enum error_code {
     E_IO = 8,
     E_UNSUPPORTED = 9,
     E_NO_FILE = 10,
+    E_REFUSED = 11, /* nobody listens there */
 };
 
 enum hello_flag { H_MAIN = 1, H_MAIN_EXITED = 2, H_CONSOLE = 4 };

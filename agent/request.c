@@ -24,7 +24,7 @@ static void attach(struct agent *a, uint32_t id, enum stream_kind kind, uint32_t
 static void start(struct agent *a, uint32_t id, enum stream_kind kind, uint32_t window, const struct settings *request)
 {
     static const job jobs[] = {[K_GET] = job_get, [K_PUT] = job_put, [K_STAT] = job_stat, [K_CONFIGURE] = job_configure,
-                               [K_MOUNT] = job_mount, [K_GROW] = job_grow};
+                               [K_MOUNT] = job_mount, [K_GROW] = job_grow, [K_CONNECT] = job_connect};
     struct spawned made;
     struct stream *s = stream_new(a, id, kind, window);
     if (s == NULL) {
@@ -53,7 +53,7 @@ static void open_stream(struct agent *a, uint32_t id, uint8_t kind, uint32_t win
         stream_fail(a, id, E_UNSUPPORTED, "only a machine can grow");
     else if (kind == K_SHUTDOWN)
         shutdown_request(a, id, &request);
-    else if ((kind >= K_EXEC && kind <= K_CONFIGURE) || kind == K_GROW || kind == K_MOUNT)
+    else if ((kind >= K_EXEC && kind <= K_CONFIGURE) || kind == K_GROW || kind == K_MOUNT || kind == K_CONNECT)
         start(a, id, kind, window, &request);
     else
         stream_fail(a, id, E_UNSUPPORTED, "unknown kind of stream");

@@ -53,6 +53,7 @@ static void store_number(struct settings *s, const struct record *r)
     case TAG_CPUS: s->cpus = value; break;
     case TAG_MEMORY_MIB: s->memory_mib = value; break;
     case TAG_DISK_MIB: s->disk_mib = value; break;
+    case TAG_PORT: s->port = value; break;
     default: break; /* a newer host: what we do not know we leave alone */
     }
 }

@@ -35,6 +35,7 @@ enum tag {
     TAG_CPUS = 40,
     TAG_MEMORY_MIB = 41,
     TAG_DISK_MIB = 42,
+    TAG_PORT = 48,
 };
 
 #define SETTINGS_MAGIC "YURTCFG1"
@@ -48,7 +49,7 @@ struct settings {
     char **init_arguments, **command, **env, **nics, **mounts;
     bool tty, stdin_open, follow;
     uint16_t rows, columns;
-    uint32_t grace_ms, cpus, memory_mib, disk_mib;
+    uint32_t grace_ms, cpus, memory_mib, disk_mib, port;
 };
 
 /* Read a list of settings (with the magic in front when `magic`). False when it is malformed; frees nothing of the input. */

@@ -12,7 +12,7 @@ from tests.doublevolumes import DoubleVolumes
 
 from yurt.api.face import EngineFace
 from yurt.engine.profiles import change
-from yurt.errors import Busy, Exists, Invalid, NotFound, Timeout, WrongState
+from yurt.errors import Busy, Exists, Invalid, NotFound, Timeout, Unavailable, WrongState
 from yurt.model.host import Check
 from yurt.model.image import Image, ImageConfig
 from yurt.model.instance import (
@@ -118,6 +118,12 @@ class DoubleAgent:
         session = DoubleSession(request)
         self.sessions.append(session)
         return session
+
+    async def connect_port(self, port: int, address: str = "") -> DoubleSession:
+        """Port 7 echoes, at all others nobody listens."""
+        if port != 7:
+            raise Unavailable(f"cannot connect to port {port} in the guest: Connection refused")
+        return await self.exec(ExecRequest(argv=("echo",)))
 
     async def get_archive(self, path: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         if path == "/dev/zero":

@@ -12,6 +12,7 @@
 #include "outbox.h"
 #include "ring.h"
 #include "settings.h"
+#include "target.h"
 #include "users.h"
 
 #define EXPECT(condition)                                                        \
@@ -109,6 +110,20 @@ static size_t record(uint8_t *to, uint16_t tag, const char *value, uint32_t size
     put_u32(to + 2, size);
     memcpy(to + 6, value, size);
     return 6 + size;
+}
+
+static void test_target(void)
+{
+    struct target found[2];
+    EXPECT(target_parse("", 80, found) == 2);
+    EXPECT(found[0].address.ss_family == AF_INET && found[1].address.ss_family == AF_INET6);
+    EXPECT(target_parse("10.0.0.1", 65535, found) == 1 && found[0].address.ss_family == AF_INET);
+    EXPECT(target_parse("fd00::1", 1, found) == 1 && found[0].address.ss_family == AF_INET6);
+    EXPECT(target_parse("10.0.0.1", 0, found) == 0);
+    EXPECT(target_parse("10.0.0.1", 65536, found) == 0);
+    EXPECT(target_parse("localhost", 80, found) == 0);
+    EXPECT(target_parse("10.0.0.1 ", 80, found) == 0);
+    EXPECT(target_parse("::1%lo", 80, found) == 0);
 }
 
 static void test_settings(void)
@@ -251,6 +266,7 @@ int main(void)
     test_resync_out_of_a_cut_frame();
     test_long_frame_is_refused();
     test_settings();
+    test_target();
     test_names();
     test_ring();
     test_outbox();

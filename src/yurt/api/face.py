@@ -44,6 +44,9 @@ class AgentFace(Protocol):
     async def exec(self, request: ExecRequest) -> ExecSessionFace:
         """Start a program."""
 
+    async def connect_port(self, port: int, address: str = "") -> ExecSessionFace:
+        """Connect to a TCP port inside the guest."""
+
     def get_archive(self, path: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """Yield a tar stream of a file or directory."""
 

@@ -204,6 +204,19 @@ COMMANDS = (
     ),
     Command("shell", "execute", "open a login shell in an instance", options=EXEC, positionals=(NAME,)),
     Command(
+        "forward",
+        "forward",
+        "reach TCP ports inside an instance from here, for as long as the command runs",
+        positionals=(
+            NAME,
+            Positional(
+                "PORTS", "`[ADDRESS:]PORT:[GUEST-ADDRESS:]GUEST-PORT`, or one port for both", count="+"
+            ),
+        ),
+        details="It listens on 127.0.0.1 unless ADDRESS says otherwise; port 0 takes a free one. The way leads through "
+        "the agent, so it works for every kind and without any network. Ctrl-C ends it. See `--publish` for a lasting one.",
+    ),
+    Command(
         "console",
         "console",
         "attach to an instance's serial console",

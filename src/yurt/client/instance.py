@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from yurt.client import archive, requests
 from yurt.client.calls import Calls, convert
+from yurt.client.forward import Forward
 from yurt.client.process import ConsoleSession, ExecResult, Process
 from yurt.client.session import Session
 from yurt.client.settings import setting_text
@@ -69,6 +70,22 @@ class Instance:
         given = {key.replace("_", "-"): setting_text(value) for key, value in settings.items()}
         request = requests.set_instance(self.name, given, dry_run=dry_run)
         return convert(self._calls.operate(request).result.get("changes"), list[Changed])
+
+    def forward(
+        self, guest_port: int, *, port: int = 0, address: str = "127.0.0.1", guest_address: str = ""
+    ) -> Forward:
+        """Listen here (on a free port unless `port` is given) for connections to a TCP port inside the guest.
+
+        Use it in a `with` block; its `port` and `address` say where it listens. The guest needs no network for it.
+        """
+        return Forward(
+            self._calls.transport,
+            self.name,
+            guest_port,
+            port=port,
+            address=address,
+            guest_address=guest_address,
+        )
 
     def pause(self) -> None:
         """Freeze it."""

@@ -153,6 +153,12 @@ def attach(name: str) -> Request:
     return Request("GET", _instance(name, "/attach"), protocol=EXEC_PROTOCOL)
 
 
+def connect(name: str, port: int, address: str = "") -> Request:
+    """The WebSocket to a TCP port inside the guest."""
+    query = [("port", str(port)), *([("address", address)] if address else [])]
+    return Request("GET", _instance(name, "/connect"), query, protocol=EXEC_PROTOCOL)
+
+
 def console(name: str) -> Request:
     return Request("GET", _instance(name, "/console"))
 

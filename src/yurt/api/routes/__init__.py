@@ -2,6 +2,7 @@
 
 from yurt.api.routes import (
     archive,
+    connect,
     host,
     images,
     imports,
@@ -20,6 +21,7 @@ ENDPOINTS = (
     *settings.ENDPOINTS,
     *archive.ENDPOINTS,
     *streams.ENDPOINTS,
+    *connect.ENDPOINTS,
     *images.ENDPOINTS,
     *imports.ENDPOINTS,
     *profiles.ENDPOINTS,

@@ -90,6 +90,14 @@ class AgentClient:
         """Start a program in the guest. Raises CommandNotFound, CommandNotExecutable, NotFound, Denied, Exhausted."""
         return ExecSession(self, await self._open(StreamKind.EXEC, encode_exec(request)))
 
+    async def connect_port(self, port: int, address: str = "") -> "ExecSession":
+        """Connect to a TCP port inside the guest; `address` (numbers only) if not its own loopback.
+
+        Output is all on channel 1. That nobody listens there is told by the first `read` (Unavailable).
+        """
+        body = encode_settings([(settings.ADDRESS, address), (settings.PORT, port)])
+        return ExecSession(self, await self._open(StreamKind.CONNECT, body))
+
     async def attach_main(self, *, keep_exit: bool = False) -> "ExecSession":
         """Attach to the main process: its buffered output, its input, its end. Raises Unsupported when there is none.
 

@@ -18,6 +18,7 @@ NETWORK, ADDRESS, GATEWAY, DNS, ROOT_DEVICE, MACHINE_ID, ROWS, COLUMNS = range(1
 PATH, FOLLOW, ACTION, GRACE_MS, NIC, SEARCH = range(19, 25)
 CPUS, MEMORY_MIB, DISK_MIB = range(40, 43)
 MOUNT = 32
+PORT = 48
 
 
 class GuestMount(msgspec.Struct, frozen=True, kw_only=True):

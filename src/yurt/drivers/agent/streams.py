@@ -38,6 +38,10 @@ class CommandNotExecutable(Invalid):
     exit_code = 126
 
 
+class NobodyListens(Unavailable):
+    """{message}"""
+
+
 _ERRORS: dict[int, tuple[type[YurtError], str]] = {
     1: (CommandNotFound, "check the spelling, and the guest's PATH"),
     2: (CommandNotExecutable, "it must be executable for that user, and made for the guest's architecture"),
@@ -49,6 +53,7 @@ _ERRORS: dict[int, tuple[type[YurtError], str]] = {
     8: (ToolFailed, ""),
     9: (Unsupported, ""),
     10: (NotFound, ""),
+    11: (NobodyListens, "start what should listen there, or name another port"),
 }
 
 

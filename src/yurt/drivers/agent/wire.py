@@ -63,6 +63,7 @@ class StreamKind(IntEnum):
     WAIT = 9
     GROW = 17
     MOUNT = 16
+    CONNECT = 33
 
 
 _FROM_AGENT = frozenset(
