@@ -17,6 +17,7 @@ _yurt_command() {
         'info') options='--json --help --debug -h'; takes=''; source='instance' ;;
         'exec') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
         'shell') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
+        'forward') options='--help --debug -h'; takes=''; source='instance' ;;
         'console') options='--help --debug -h'; takes=''; source='instance' ;;
         'logs') options='--follow --source --tail --raw --help --debug -f -h'; takes='--source --tail'; source='instance' ;;
         'cp') options='--follow --help --debug -L -h'; takes=''; source='file' ;;
@@ -94,7 +95,7 @@ _yurt() {
     local words single options takes source name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell console logs cp wait events top operation image profile volume network host doctor version serve completion --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run create start stop kill restart pause resume delete rename set ls info exec shell forward console logs cp wait events top operation image profile volume network host doctor version serve completion --help --version' -- "$cur"))
         return
     fi
     name=${COMP_WORDS[1]}

@@ -180,6 +180,10 @@ complete -c yurt -n '__fish_seen_subcommand_from shell' -l user -d 'user that it
 complete -c yurt -n '__fish_seen_subcommand_from shell' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from shell' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from shell' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n __fish_use_subcommand -a forward -d 'reach TCP ports inside an instance from here, for as long as the command runs'
+complete -c yurt -n '__fish_seen_subcommand_from forward' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from forward' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from forward' -a '(yurt ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a console -d 'attach to an instance'\''s serial console'
 complete -c yurt -n '__fish_seen_subcommand_from console' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from console' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
