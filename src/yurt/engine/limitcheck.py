@@ -44,9 +44,13 @@ def check_limits(limits: Limits, kind: Kind, cpus: int, network: NetworkMode, fa
         if value is not None and value < least:
             raise _too_little(name, value, kind, least)
     if limits.net_in_bps or limits.net_out_bps:
-        raise Unsupported("network rates cannot be limited yet")
-    if network is NetworkMode.NONE and (limits.net_in_bps or limits.net_out_bps):
-        raise Invalid("there is no network whose rate could be limited", hint="leave out --network none")
+        if network is NetworkMode.NONE:
+            raise Invalid("there is no network whose rate could be limited", hint="leave out --network none")
+        if network is NetworkMode.USER and kind is not Kind.CONTAINER:
+            raise Unsupported(
+                f"the user-mode network of a {kind} has no device on the host whose rate could be limited",
+                hint="put it on a managed network, or limit a container",
+            )
 
 
 def _too_little(name: str, value: int, kind: Kind, least: int) -> YurtError:

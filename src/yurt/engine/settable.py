@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from yurt.drivers.base import Adjusted, SupportsAdjust
 from yurt.engine import policyrows
 from yurt.engine.core import Core
+from yurt.engine.rates import through_shaping
 from yurt.engine.resolve import default_sizes
 from yurt.engine.takeup import take_up
 from yurt.errors import Invalid
@@ -104,7 +105,12 @@ def _disk(spec: ResolvedSpec, text: str, facts: HostFacts) -> ResolvedSpec:
 
 
 def _limit(
-    key: str, field: str, help: str, parse: Callable[[str], Any], show: Callable[[Any], str]
+    key: str,
+    field: str,
+    help: str,
+    parse: Callable[[str], Any],
+    show: Callable[[Any], str],
+    apply: Apply = through_driver,
 ) -> Setting:
     """A row for one field of `Limits`. (`Any`: numbers and texts alike.)"""
 
@@ -122,7 +128,7 @@ def _limit(
                 f"`{key}={text}` cannot be: {_lowered(str(error).partition(' - at')[0])}"
             ) from error
 
-    return Setting(key, help, read, write)
+    return Setting(key, help, read, write, apply)
 
 
 def _number(value: float) -> str:
@@ -145,8 +151,22 @@ SETTINGS: tuple[Setting, ...] = (
     _limit("disk-write-iops", "disk_write_iops", "writes a second", parse_whole, str),
     _limit("disk-read-bps", "disk_read_bps", "bytes read a second", parse_size, exact_size),
     _limit("disk-write-bps", "disk_write_bps", "bytes written a second", parse_size, exact_size),
-    _limit("net-in", "net_in_bps", "bits a second towards the guest", parse_bit_rate, exact_bit_rate),
-    _limit("net-out", "net_out_bps", "bits a second from the guest", parse_bit_rate, exact_bit_rate),
+    _limit(
+        "net-in",
+        "net_in_bps",
+        "bits a second towards the guest",
+        parse_bit_rate,
+        exact_bit_rate,
+        through_shaping,
+    ),
+    _limit(
+        "net-out",
+        "net_out_bps",
+        "bits a second from the guest",
+        parse_bit_rate,
+        exact_bit_rate,
+        through_shaping,
+    ),
     _limit("processes", "processes", "processes of one user in it", parse_whole, str),
     _limit("open-files", "open_files", "open files of one program in it", parse_whole, str),
     Setting("restart", "when it is started again", *policyrows.RESTART, apply=at_once),

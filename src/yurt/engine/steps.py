@@ -12,6 +12,7 @@ from yurt.engine.capacity import verdict_on_start
 from yurt.engine.core import Core
 from yurt.engine.networking import free_addresses
 from yurt.engine.operation import Plan, Step
+from yurt.engine.rates import shape_nics, shape_started, unshape
 from yurt.engine.records import Writes
 from yurt.engine.volumeclaims import release_all
 from yurt.errors import Timeout, YurtError
@@ -86,7 +87,9 @@ class Launching:
         run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         given = await attachments(self.core, instance, self.plan.report)
         self.plan.report("starting the guest", None)
+        await shape_nics(instance.spec)
         self.launched = await driver.start(instance, given)
+        await shape_started(self.core, instance)
         self.core.note(instance, f"started, pid {self.launched.pid}")
         self.core.adopt(instance)
 
@@ -101,6 +104,7 @@ async def take_down(core: Core, instance_id: str, instance: Instance) -> None:
         await driver.kill(run_dir)
     await core.let_go(instance_id)
     await driver.cleanup(run_dir)
+    await unshape(instance)
     await networking.unplug(core, instance)
     await asyncio.to_thread(remove_tree, run_dir)
 
