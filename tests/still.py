@@ -40,7 +40,7 @@ class StillDriver:
         self.guests: dict[str, asyncio.Queue[DriverEvent]] = {}
         self.started: list[str] = []
         self.most = self.most_starting = self._starting = 0
-        self.broken = False
+        self.broken = self.stuck = False
         self.slow = asyncio.Event()
         self.slow.set()
 
@@ -76,6 +76,8 @@ class StillDriver:
         await self.kill(run_dir)
 
     async def kill(self, run_dir: Path) -> None:
+        if self.stuck:
+            raise ToolFailed(argv=("still",), status="status 1")
         if run_dir.name in self.guests:
             self.end(run_dir.name)
 

@@ -159,6 +159,26 @@ def test_time_over_stops_or_deletes_and_counts_from_the_start() -> None:
     run(body)
 
 
+def test_an_end_that_fails_is_not_tried_again_at_once() -> None:
+    async def body(daemon: Still) -> None:
+        def stops() -> int:
+            return sum(each.verb == "stop" for each in daemon.records.operations.values())
+
+        await daemon.add("one", Policy(ttl_s=10))
+        await daemon.start("one")
+        daemon.driver.stuck = True
+        daemon.clock.move(10)
+        await daemon.until(lambda: stops() == 1 and not daemon.get("one").operation)
+        await asyncio.sleep(0.1)
+        assert (stops(), daemon.get("one").phase) == (1, Phase.RUNNING)
+        daemon.driver.stuck = False
+        daemon.clock.move(30)
+        await daemon.until(lambda: daemon.get("one").phase is Phase.STOPPED)
+        assert stops() == 2
+
+    run(body)
+
+
 def test_a_changed_time_counts_at_once() -> None:
     async def body(daemon: Still) -> None:
         await daemon.add("one", Policy(ttl_s=3600))

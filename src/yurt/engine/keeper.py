@@ -61,7 +61,9 @@ class Keeper:
         keys = {f"{instance_id}/{each.what}": each for each in wanted}
         for key in self._armed.pop(instance_id, set()) - set(keys):
             self.timers.cancel(key)
-            self._not_before.pop(key, None)
+        if instance is None:
+            for what in ("stop", "delete"):
+                self._not_before.pop(f"{instance_id}/{what}", None)
         if keys:
             self._armed[instance_id] = set(keys)
         for key, each in keys.items():
@@ -74,32 +76,33 @@ class Keeper:
     def _task(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: %s", task.get_name(), error, exc_info=error)
 
     async def _act(self, instance_id: str, what: Due) -> None:
         instance = self.core.records.instances.get(instance_id)
         if instance is None or what not in due(instance):
             return  # somebody was quicker
         key = f"{instance_id}/{what.what}"
+        if what.what != "restart":
+            # should it fail, its record is armed anew before we hear of it: then not at once again
+            self._not_before[key] = self.core.clock.now() + AGAIN_S
         try:
             operation = await self._begin(instance, what)
         except (Busy, NotFound, WrongState) as error:
             # when whoever holds it lets go, its record changes and this is armed again
             log.debug("%s of %s: %s", what.what, instance.name, error)
-            self._later(instance_id, key)
-            return
+            self.arm(instance_id, self.core.records.instances.get(instance_id))
         except YurtError as error:
             await self._could_not(instance, what, error)
-            return
-        ended = await self.core.operations.wait(operation.id, 86400.0)
-        if ended.status is OperationStatus.DONE:
-            self._not_before.pop(key, None)
-        elif what.what != "restart":  # a start that failed has planned its next try itself
-            self._later(instance_id, key)
-
-    def _later(self, instance_id: str, key: str) -> None:
-        self._not_before[key] = self.core.clock.now() + AGAIN_S
-        self.arm(instance_id, self.core.records.instances.get(instance_id))
+        else:
+            ended = await self.core.operations.wait(operation.id, 86400.0)
+            if ended.status is OperationStatus.DONE:
+                self._not_before.pop(key, None)
 
     async def _begin(self, instance: Instance, what: Due) -> Operation:
         arguments: dict[str, object] = {
@@ -123,7 +126,7 @@ class Keeper:
         log.warning("%s of %s: %s", what.what, instance.name, error.message)
         self.core.note(instance, f"could not {what.what} it: {error.message}")
         if what.what != "restart":
-            self._later(instance.id, f"{instance.id}/{what.what}")
+            self.arm(instance.id, self.core.records.instances.get(instance.id))
             return
         now = self.core.clock.now()
 
