@@ -3,11 +3,23 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.doubles import resolve
 
-from yurt.engine.admission import UNLIMITED_MEMORY_BYTES, UNLIMITED_MILLI_CPUS, add, admit, demand
+from yurt.engine.admission import (
+    UNLIMITED_MEMORY_BYTES,
+    UNLIMITED_MILLI_CPUS,
+    admit,
+    demand,
+    largest,
+    negative,
+    total,
+)
+from yurt.engine.tally import ACTIVE, Tally
 from yurt.errors import Exhausted
 from yurt.model.admission import Capacity, Demand, Promised, Resource
-from yurt.model.instance import GIB, MIB, Kind
+from yurt.model.instance import GIB, MIB, Instance, InstanceSpec, Kind, Phase
+from yurt.model.names import InstanceId, Name
 from yurt.model.settings import AdmissionSettings
 
 HOST = Capacity(
@@ -66,8 +78,6 @@ def test_overcommit_lets_more_in() -> None:
 
 
 def test_what_other_programs_took_counts_for_machines_and_not_for_containers() -> None:
-    from msgspec.structs import replace
-
     busy = replace(HOST, memory_available_bytes=GIB)
     verdict = admit(busy, DEFAULTS, Promised(), machine())
     assert verdict.message == "not enough memory: 2G needed, but only 1G of this host's are unused now"
@@ -83,15 +93,16 @@ def test_a_container_without_limits_is_promised_next_to_nothing() -> None:
     assert (free.milli_cpus, free.memory_bytes) == (UNLIMITED_MILLI_CPUS, UNLIMITED_MEMORY_BYTES)
     limited = demand(Kind.CONTAINER, 2, GIB, 0, 0.5, HOST)
     assert (limited.milli_cpus, limited.memory_bytes) == (500, GIB)
-    hundred = add([free] * 100, [])
+    hundred = Promised(demand=total([free] * 100), running=100, existing=100)
     assert admit(HOST, DEFAULTS, hundred, free).fits, "a hundred small containers fit on a small host"
 
 
 def test_those_at_rest_only_keep_their_disks() -> None:
-    total = add([machine()], [machine(), Demand(disk_bytes=5 * GIB)])
-    assert total == Promised(
-        demand=Demand(milli_cpus=1000, memory_bytes=2 * GIB, disk_bytes=25 * GIB), running=1, existing=3
-    )
+    promised = total([machine()], [machine(), Demand(disk_bytes=5 * GIB)])
+    assert promised == Demand(milli_cpus=1000, memory_bytes=2 * GIB, disk_bytes=25 * GIB)
+    assert total([machine(), negative(machine())]) == Demand()
+    grown = largest(machine(memory=GIB, cpus=2), machine(memory=3 * GIB))
+    assert (grown.milli_cpus, grown.memory_bytes) == (2000, 3 * GIB)
 
 
 KINDS = st.sampled_from(Kind)
@@ -120,7 +131,12 @@ def test_what_was_admitted_never_exceeds_what_may_be_promised(
 ) -> None:
     admitted: list[Demand] = []
     for wish in wishes:
-        verdict = admit(HOST, settings, add(admitted, []), wish)
+        verdict = admit(
+            HOST,
+            settings,
+            Promised(demand=total(admitted), running=len(admitted), existing=len(admitted)),
+            wish,
+        )
         if verdict.fits:
             admitted.append(wish)
         else:
@@ -132,3 +148,43 @@ def test_what_was_admitted_never_exceeds_what_may_be_promised(
         sum(each.memory_bytes for each in admitted) <= (HOST.memory_bytes - kept) * settings.memory_overcommit
     )
     assert sum(each.disk_bytes for each in admitted) <= HOST.disk_bytes * settings.disk_overcommit
+
+
+INSTANCE_IDS = st.sampled_from("abcd")
+CHANGES = st.lists(
+    st.tuples(
+        INSTANCE_IDS, st.none() | st.tuples(st.sampled_from(Phase), st.integers(1, 8), st.integers(1, 99))
+    ),
+    max_size=40,
+)
+
+
+@given(CHANGES, st.integers(1, 5))
+def test_the_tally_is_the_sum_of_what_is_there_after_any_changes(
+    changes: list[tuple[str, tuple[Phase, int, int] | None]], often: int
+) -> None:
+    plain = Instance(
+        id=InstanceId("x"), name=Name("x"), spec=resolve(InstanceSpec(image="tiny")), phase=Phase.STOPPED
+    )
+    there: dict[str, Instance] = {}
+    tally = Tally()
+
+    def held(each: Instance) -> Demand:
+        return demand(Kind.VM, each.spec.cpus, each.spec.memory_bytes, each.spec.disk_bytes, None, HOST)
+
+    for number, (name, what) in enumerate(changes):
+        if what is None:
+            there.pop(name, None)
+        else:
+            phase, cpus, memory = what
+            there[name] = replace(
+                plain, phase=phase, spec=replace(plain.spec, cpus=cpus, memory_bytes=memory)
+            )
+        tally.mark(name, there.get(name))
+        if number % often == 0:
+            tally.bring_up_to_date(there, held)
+    tally.bring_up_to_date(there, held)
+    runs = [held(each) for each in there.values() if each.phase in ACTIVE]
+    rests = [held(each) for each in there.values() if each.phase not in ACTIVE]
+    assert (tally.running, tally.count_running) == (total(runs), len(runs))
+    assert (tally.resting, tally.count_resting) == (total(rests), len(rests))

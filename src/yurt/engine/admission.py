@@ -42,18 +42,30 @@ def demand(
     )
 
 
-def add(running: Iterable[Demand], resting: Iterable[Demand]) -> Promised:
+def total(running: Iterable[Demand], resting: Iterable[Demand] = ()) -> Demand:
     """Sum up what is promised: to those that run all of it, to those that rest (and to volumes) their disks."""
-    cpus = memory = disk = count = 0
+    cpus = memory = disk = 0
     for each in running:
         cpus, memory, disk = cpus + each.milli_cpus, memory + each.memory_bytes, disk + each.disk_bytes
-        count += 1
-    existing = count
-    for each in resting:
-        disk += each.disk_bytes
-        existing += 1
-    total = Demand(milli_cpus=cpus, memory_bytes=memory, disk_bytes=disk)
-    return Promised(demand=total, running=count, existing=existing)
+    disk += sum(each.disk_bytes for each in resting)
+    return Demand(milli_cpus=cpus, memory_bytes=memory, disk_bytes=disk)
+
+
+def negative(given: Demand) -> Demand:
+    """What takes a promise out of a sum again."""
+    return Demand(
+        milli_cpus=-given.milli_cpus, memory_bytes=-given.memory_bytes, disk_bytes=-given.disk_bytes
+    )
+
+
+def largest(one: Demand, other: Demand) -> Demand:
+    """What holds while either of two may be called in."""
+    return Demand(
+        milli_cpus=max(one.milli_cpus, other.milli_cpus),
+        memory_bytes=max(one.memory_bytes, other.memory_bytes),
+        disk_bytes=max(one.disk_bytes, other.disk_bytes),
+        holds_memory=one.holds_memory,
+    )
 
 
 def admit(

@@ -4,9 +4,10 @@ import os
 
 import msgspec
 
-from yurt.engine.admission import add, admit, demand
+from yurt.engine.admission import admit, demand, largest, negative, total
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.resolve import kind_of, sizes
+from yurt.engine.settable import find_setting
 from yurt.host.memory import available_bytes
 from yurt.host.space import total_and_free_bytes
 from yurt.model.admission import Capacity, Demand, Promised, Resource, Verdict
@@ -15,14 +16,14 @@ from yurt.model.instance import Instance, InstanceSpec, ResolvedSpec
 
 def capacity(core: Core) -> Capacity:
     """Measure the host. Costs three small reads."""
-    total, free = total_and_free_bytes(core.layout.instances_state)
+    disk, free = total_and_free_bytes(core.layout.instances_state)
     cpus = core.facts.cpus * 1000
     return Capacity(
         milli_cpus=cpus,
         milli_cpus_used=min(cpus, int(os.getloadavg()[0] * 1000)),
         memory_bytes=core.facts.memory_bytes,
         memory_available_bytes=available_bytes(),
-        disk_bytes=total,
+        disk_bytes=disk,
         disk_free_bytes=free,
     )
 
@@ -39,38 +40,41 @@ def demand_of_wish(core: Core, spec: InstanceSpec, host: Capacity) -> Demand:
     return demand(kind_of(spec), cpus, memory, disk, spec.limits.cpu_quota, host)
 
 
+def held_by(instance: Instance, core: Core, host: Capacity) -> Demand:
+    """What an instance is promised now. One that runs may still have the larger size that it gives back at its end."""
+    wish = demand_of(instance.spec, host)
+    if instance.phase not in ACTIVE or not instance.pending:
+        return wish
+    spec = instance.spec
+    for key, pending in instance.pending.items():
+        spec = find_setting(key).write(spec, pending.now, core.facts)
+    return largest(wish, demand_of(spec, host))
+
+
 def promised(core: Core, host: Capacity, *, besides: str = "") -> Promised:
     """Everything promised now, to all but one instance; creates and changes that are under way have reserved theirs."""
-    running: list[Demand] = []
-    resting: list[Demand] = []
-    growing: dict[str, Demand] = {}
+    tally = core.tally
+    tally.bring_up_to_date(core.records.instances, lambda each: held_by(each, core, host))
+    running, resting = [tally.running], [tally.resting]
+    counted, idle = tally.count_running, tally.count_resting
+    if (own := tally.entries.get(besides)) is not None:
+        chosen = running if own.runs else resting
+        chosen.append(negative(own.demand))
+        counted, idle = counted - own.runs, idle - (not own.runs)
     for operation in core.records.operations.values():
         if operation.status.ended or operation.target_id == besides:
             continue
-        if (growth := operation.arguments.get("growth")) is not None:
-            growing[operation.target_id] = msgspec.convert(growth, Demand)
-        reserved = operation.arguments.get("reserved")
-        if reserved is not None and operation.target_id not in core.records.instances:
-            chosen = running if operation.arguments.get("start") else resting
-            chosen.append(msgspec.convert(reserved, Demand))
-    for instance in core.records.instances.values():
-        if instance.id != besides:
-            chosen = running if instance.phase in ACTIVE else resting
-            chosen.append(plus(demand_of(instance.spec, host), growing.get(instance.id)))
+        known = core.records.instances.get(operation.target_id)
+        reserved, growth = operation.arguments.get("reserved"), operation.arguments.get("growth")
+        if reserved is not None and known is None:
+            starts = bool(operation.arguments.get("start"))
+            (running if starts else resting).append(msgspec.convert(reserved, Demand))
+            counted, idle = counted + starts, idle + (not starts)
+        elif growth is not None and known is not None:
+            (running if known.phase in ACTIVE else resting).append(msgspec.convert(growth, Demand))
     resting += [Demand(disk_bytes=volume.size_bytes) for volume in core.records.volumes.values()]
-    return add(running, resting)
-
-
-def plus(given: Demand, growth: Demand | None) -> Demand:
-    """What is promised to one that is just being made larger."""
-    if growth is None:
-        return given
-    return msgspec.structs.replace(
-        given,
-        milli_cpus=given.milli_cpus + growth.milli_cpus,
-        memory_bytes=given.memory_bytes + growth.memory_bytes,
-        disk_bytes=given.disk_bytes + growth.disk_bytes,
-    )
+    idle += len(core.records.volumes)
+    return Promised(demand=total(running, resting), running=counted, existing=counted + idle)
 
 
 def verdict_on_start(core: Core, spec: ResolvedSpec, *, besides: str, measured: bool = True) -> Verdict:
@@ -93,6 +97,7 @@ def verdict_on_change(core: Core, instance: Instance, after: ResolvedSpec) -> tu
     if instance.phase not in ACTIVE:
         alone = Demand(disk_bytes=given.demand.disk_bytes)
         given = Promised(demand=alone, existing=given.existing)
+    # the sum shows the whole new size, the reservation only what comes on top of the old one
     grown = Demand(
         milli_cpus=wish.milli_cpus if wish.milli_cpus > before.milli_cpus else 0,
         memory_bytes=wish.memory_bytes if wish.memory_bytes > before.memory_bytes else 0,

@@ -20,6 +20,8 @@ from yurt.engine.logs import LIFECYCLE_LIMIT, BoundedLog, lifecycle_line
 from yurt.engine.networking import nic_attachments
 from yurt.engine.operation import Operations
 from yurt.engine.records import Records
+from yurt.engine.tally import ACTIVE as ACTIVE
+from yurt.engine.tally import Tally
 from yurt.engine.timers import Clock, SystemClock
 from yurt.engine.volumemounts import guest_mounts
 from yurt.errors import Busy, WrongState, YurtError
@@ -39,7 +41,6 @@ from yurt.network.ipam import Addresses
 from yurt.network.service import Networks
 
 log = logging.getLogger("yurt.core")
-ACTIVE = (Phase.RUNNING, Phase.PAUSED, Phase.STARTING, Phase.STOPPING)
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Core:
     clock: Clock = field(default_factory=SystemClock)
     ids: IdPlan = field(default_factory=current_ids)
     operations: Operations = field(init=False)
+    tally: Tally = field(default_factory=Tally)
     networks: Networks = field(init=False)
     addresses: Addresses = field(default_factory=Addresses)
     lives: dict[str, Live] = field(default_factory=dict)
@@ -75,6 +77,9 @@ class Core:
         return bool(self.facts.boot_id) and self.records.boot_id != self.facts.boot_id
 
     def __post_init__(self) -> None:
+        self.records.watchers.append(self.tally.mark)
+        for instance in self.records.instances.values():
+            self.tally.mark(instance.id, instance)
         self.networks = Networks(self.layout, self.facts, self._network_news)
 
     async def agent(self) -> Path:

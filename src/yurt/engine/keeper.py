@@ -37,7 +37,7 @@ class Keeper:
 
     def begin(self) -> None:
         """Arm the timers of all instances, follow their records from now on, and start who starts with the host."""
-        self.core.records.on_instance = self.arm
+        self.core.records.watchers.append(self.arm)
         if self.core.new_boot:
             self._task(self._boot(), "autostart")
         else:
@@ -49,7 +49,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Let go: the records keep what is due."""
-        self.core.records.on_instance = None
+        if self.arm in self.core.records.watchers:
+            self.core.records.watchers.remove(self.arm)
         self.timers.close()
         for task in list(self._tasks):
             task.cancel()

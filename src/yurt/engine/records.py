@@ -44,7 +44,7 @@ class Records:
         self.volumes: dict[str, Volume] = {}  # by name
         self.profiles: dict[str, Profile] = {}  # by name
         self.boot_id = ""  # of the host's boot whose autostarts are done
-        self.on_instance: Callable[[str, Instance | None], None] | None = None  # told of each changed record
+        self.watchers: list[Callable[[str, Instance | None], None]] = []  # told of each changed instance
         self.addresses: dict[str, str] = {}  # `network/address` -> instance id
         self.documents: dict[
             str, tuple[type[msgspec.Struct], dict[str, Any]]
@@ -72,8 +72,9 @@ class Records:
                 documents.pop(name, None)
             else:
                 documents[name] = msgspec.json.decode(value, type=kind)
-            if area == "instances" and self.on_instance is not None:
-                self.on_instance(name, self.instances.get(name))
+            if area == "instances":
+                for watcher in self.watchers:
+                    watcher(name, self.instances.get(name))
         elif key == BOOT_KEY:
             self.boot_id = value.decode() if value is not None else ""
         elif area == "addresses":
