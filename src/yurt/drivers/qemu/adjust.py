@@ -12,10 +12,11 @@ from yurt.drivers.qemu import balloon, throttle
 from yurt.drivers.qemu.monitor import Monitor
 from yurt.drivers.qemu.room import Room, whole_pages
 from yurt.drivers.qemu.unplug import unplug
-from yurt.errors import Timeout, ToolFailed, Unsupported
+from yurt.errors import Timeout, ToolFailed
 from yurt.model.instance import Kind, ResolvedSpec
 from yurt.units import format_size
 
+ROOT = throttle.limit_node("root")
 NO_HOTPLUG = "a microvm's machine has no hot-plugging"
 # with TCG, QEMU 7.2 goes on using a vCPU that it has freed, at the next change of the memory map, and ends by a signal
 EMULATED = "vCPUs can only be taken away with hardware assistance"
@@ -157,31 +158,9 @@ async def grow_disk(monitor: Monitor, change: Change) -> str:
         return ""
     if change.after.kind is Kind.VM and not change.virtio_disk:
         return SATA
-    if not change.dry_run:
-        await resize_disk(monitor, "root", change.after.disk_bytes)
+    if not change.dry_run and not await monitor.grow_disk(ROOT, change.after.disk_bytes):
+        return "its disk cannot be found"
     return ""
-
-
-async def resize_disk(monitor: Monitor, name: str, size_bytes: int) -> None:
-    """Make the disk with that format node larger; the guest's driver is told. Safe to repeat.
-
-    Raises Unsupported for a smaller size, ToolFailed when QEMU refuses it.
-    """
-    node = throttle.limit_node(name)
-    present = await _size(monitor, node)
-    if present == size_bytes:
-        return
-    if size_bytes < present:
-        raise Unsupported("a disk cannot be made smaller while it is in use")
-    await monitor.execute("block_resize", {"node-name": node, "size": size_bytes})
-
-
-async def _size(monitor: Monitor, name: str) -> int:
-    reply = await monitor.execute("query-named-block-nodes", {"flat": True})
-    for node in reply if isinstance(reply, list) else []:
-        if node.get("node-name") == name:
-            return int(node["image"]["virtual-size"])
-    raise ToolFailed(f"QEMU has no disk `{name}`")
 
 
 WAYS: dict[str, Way] = {"cpus": set_cpus, "memory": set_memory, "disk": grow_disk}
