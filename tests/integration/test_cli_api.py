@@ -58,7 +58,11 @@ def test_ls_loads_next_to_nothing(host: CliHost) -> None:
     assert {name for name in loaded if name.startswith("yurt.model")} == set()
     modules = {name for name in loaded if name.startswith("yurt.cli.")}
     assert modules == {
-        f"yurt.cli.{name}" for name in ("main", "arguments", "commands", "ls", "local", "output")
+        f"yurt.cli.{name}"
+        for name in (
+            *("main", "arguments", "commands", "ls", "local", "output"),
+            *("networkcommands", "profilecommands", "volumecommands"),
+        )
     }
 
 

@@ -2,6 +2,7 @@
 
 from yurt.cli.arguments import Command, Option, Positional
 from yurt.cli.networkcommands import NETWORK_COMMANDS
+from yurt.cli.profilecommands import profile_commands
 from yurt.cli.volumecommands import USES, VOLUME_COMMANDS
 
 SIZES = ("micro", "small", "medium", "large", "xlarge")
@@ -16,7 +17,6 @@ DETACH = Option("detach", "do not wait for the end", short="d")
 NAME = Positional("NAME", "the instance", complete="instance")
 NAMES = Positional("NAME", "the instances", count="*", complete="instance")
 IMAGE = Positional("IMAGE", "the image, such as `debian`; see `yurt image ls`", complete="image")
-PROFILE = Positional("NAME", "the profile", complete="profile")
 REFERENCE = Positional("IMAGE", "the image", complete="image")
 
 SHAPE = (
@@ -48,7 +48,6 @@ NEW = (
     ),
     Option("workdir", "directory that the command runs in", short="w", value="PATH"),
     Option("user", "user that the command runs as", short="u", value="USER"),
-    *USES,
 )
 POLICY = (
     Option(
@@ -78,6 +77,8 @@ LIMITS = (
     Option("processes", "processes of one user in it", value="N"),
     Option("open-files", "open files of one program in it", value="N"),
 )
+# what a wish for an instance and a profile have in common
+WISH = (*SHAPE, *POLICY, *LIMITS, *USES)
 STREAMS = (
     Option(
         "interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"
@@ -101,9 +102,7 @@ COMMANDS = (
         "create and start an instance, then open a shell or run a command in it",
         options=(
             *NEW,
-            *SHAPE,
-            *POLICY,
-            *LIMITS,
+            *WISH,
             *STREAMS,
             Option("rm", "delete it when the command or shell ends"),
             Option("detach", "start it, print its name and return", short="d"),
@@ -123,9 +122,7 @@ COMMANDS = (
         "create an instance without starting it",
         options=(
             *NEW,
-            *SHAPE,
-            *POLICY,
-            *LIMITS,
+            *WISH,
             Option("dry-run", "check everything and show the result, but make nothing"),
         ),
         positionals=(IMAGE,),
@@ -320,36 +317,7 @@ COMMANDS = (
         "delete what no image and no instance needs",
         options=(Option("dry-run", "only say what would go"), JSON),
     ),
-    Command("profile ls", "profile", "list profiles", options=(JSON, QUIET)),
-    Command("profile info", "profile", "show what a profile holds", options=(JSON,), positionals=(PROFILE,)),
-    Command(
-        "profile create",
-        "profile",
-        "make a named set of settings for instances to come",
-        options=(*SHAPE, *POLICY, *LIMITS),
-        positionals=(Positional("NAME", "what to call it"),),
-        details="Use it with `yurt run --profile NAME`.",
-    ),
-    Command(
-        "profile set",
-        "profile",
-        "change a profile, for instances to come",
-        options=(
-            *SHAPE,
-            *POLICY,
-            *LIMITS,
-            Option("unset", "take a setting away, such as `memory` or `env.A`", value="KEY", repeat=True),
-        ),
-        positionals=(PROFILE,),
-        details="Maps and lists that are given replace the old ones. Instances created with it before stay as they are.",
-    ),
-    Command(
-        "profile delete",
-        "profile",
-        "delete profiles",
-        options=(Option("force", "also when instances were created with it", short="f"),),
-        positionals=(Positional("NAME", "the profiles", count="+", complete="profile"),),
-    ),
+    *profile_commands(WISH),
     *VOLUME_COMMANDS,
     *NETWORK_COMMANDS,
     Command("host info", "host", "show what this host is and has", options=(JSON,)),

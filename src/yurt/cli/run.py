@@ -37,6 +37,8 @@ def shape(arguments: Arguments) -> "dict[str, object]":
         **network_wish(arguments.texts("network")),
         "accel": arguments.text("accel") or None,
         "policy": policy_wish(arguments),
+        "volumes": [parse_use(text) for text in arguments.texts("volume")],
+        "shares": [parse_share(text) for text in arguments.texts("mount")],
         "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),
     }
 
@@ -69,8 +71,6 @@ def make_spec(
         "init": init,
         # a size says more about this instance than a profile does, so it comes last and wins
         "profiles": [*arguments.texts("profile"), *arguments.texts("size")],
-        "volumes": [parse_use(text) for text in arguments.texts("volume")],
-        "shares": [parse_share(text) for text in arguments.texts("mount")],
         "ephemeral": removed,
         "attach": attended and bool(command),
         "stdin": stdin and main,

@@ -6,8 +6,6 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l size -d 'processors and
 complete -c yurt -n '__fish_seen_subcommand_from run' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l workdir -d 'directory that the command runs in' -s w -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l user -d 'user that the command runs as' -s u -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l memory -d 'memory, such as `512M` or `2G`' -x
@@ -37,6 +35,8 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l net-in -d 'bits a secon
 complete -c yurt -n '__fish_seen_subcommand_from run' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l processes -d 'processes of one user in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l open-files -d 'open files of one program in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
 complete -c yurt -n '__fish_seen_subcommand_from run' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-tty -d 'give the program no terminal' -s T
@@ -54,8 +54,6 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l size -d 'processors 
 complete -c yurt -n '__fish_seen_subcommand_from create' -l profile -d 'take settings from a profile; may be given again, later ones win' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l workdir -d 'directory that the command runs in' -s w -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l user -d 'user that the command runs as' -s u -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l cpus -d 'number of virtual CPUs' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l memory -d 'memory, such as `512M` or `2G`' -x
@@ -85,6 +83,8 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l net-in -d 'bits a se
 complete -c yurt -n '__fish_seen_subcommand_from create' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l processes -d 'processes of one user in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l open-files -d 'open files of one program in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
@@ -299,6 +299,8 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l processes -d 'processes of one user in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l open-files -d 'open files of one program in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l as -d 'what it is made of (default: microvm)' -x -a 'microvm container vm'
@@ -330,6 +332,8 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l net-out -d 'bits a second from it, such as `100M` (of 1000)' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l processes -d 'processes of one user in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l open-files -d 'open files of one program in it' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l mount -d 'show a directory of this host in the guest; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l unset -d 'take a setting away, such as `memory` or `env.A`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
