@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from yurt.drivers.agent.config import encode_config
 from yurt.drivers.base import Attachments, DiskAttachment, KernelAttachment, RootfsAttachment
 from yurt.drivers.container.bundle import boots_systemd, systemd_arguments
+from yurt.drivers.trees import trees_of
 from yurt.engine.attach_volumes import share_attachments, volume_attachments
 from yurt.engine.core import Core
 from yurt.engine.networking import plug_in
@@ -134,7 +135,9 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
     kernel = None
     if spec.kind is Kind.MICROVM:
         found = await core.kernels.cloud(report)
-        shared = await core.kernels.initrd(found, await core.agent(), "micro")
+        shared = await core.kernels.initrd(
+            found, await core.agent(), "micro-shares" if trees_of(given) else "micro"
+        )
         own = run_dir / INITRD
         await asyncio.to_thread(write_instance_initrd, shared, config, own)
         with contextlib.suppress(PermissionError):

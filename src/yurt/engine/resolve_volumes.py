@@ -2,7 +2,7 @@
 
 import posixpath
 
-from yurt.errors import Invalid, Unsupported
+from yurt.errors import Invalid
 from yurt.model.instance import InstanceSpec, Kind
 from yurt.model.names import parse_name, printable
 from yurt.model.volume import Share, VolumeUse
@@ -15,8 +15,6 @@ KEPT_SOURCES = ("/proc", "/sys", "/dev")
 
 def checked_uses(spec: InstanceSpec) -> tuple[tuple[VolumeUse, ...], tuple[Share, ...]]:
     """The volumes and shares of a wish with their paths in normal form. Raises Invalid."""
-    if spec.shares and spec.kind is not Kind.CONTAINER:
-        raise Unsupported("machines cannot mount shares yet")
     volumes = tuple(checked_use(use, spec.kind or Kind.MICROVM) for use in spec.volumes)
     shares = tuple(
         Share(

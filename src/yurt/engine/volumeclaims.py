@@ -69,8 +69,6 @@ def require_form(volume: Volume, use: VolumeUse, kind: Kind) -> None:
             f"volume `{volume.name}` is a block volume, and a container has no disks",
             hint="make one with `yurt volume create NAME --filesystem`",
         )
-    if volume.form is VolumeForm.FILESYSTEM and kind is not Kind.CONTAINER:
-        raise Unsupported("machines cannot mount file-system volumes yet")
     if volume.form is VolumeForm.FILESYSTEM and not use.path:
         raise Invalid(
             f"where is volume `{volume.name}` to be mounted?", hint=f"write `{volume.name}:/srv/data`"

@@ -17,7 +17,8 @@ FULL = (
     *("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio_rng", "virtio_balloon"),
     *("ahci", "sd_mod", "crc32c_generic", "ext4", "e1000e", "pvpanic_pci"),
 )
-FLAVOURS: Mapping[str, tuple[str, ...]] = {"micro": MICRO, "full": FULL}
+# the file systems of shares cost a boot some milliseconds, so only those load them that have shares
+FLAVOURS: Mapping[str, tuple[str, ...]] = {"micro": MICRO, "micro-shares": (*MICRO, "virtiofs"), "full": FULL}
 
 # what a machine without sound, cameras, radios and laboratory buses does not miss: more than half of the bytes
 _DRIVERS_LEFT_OUT = (

@@ -10,6 +10,7 @@ import msgspec
 from yurt.drivers.base import NicAttachment
 from yurt.drivers.qemu.blocks import descriptor_set_args, file_node, format_node, json_option
 from yurt.drivers.qemu.room import Room, balloon_args, port_args, whole_pages
+from yurt.drivers.qemu.shares import SharePort, share_args
 from yurt.drivers.qemu.throttle import group_options, limit_node, limit_options
 from yurt.drivers.qemu.volumes import VolumeDisk, volume_args
 from yurt.errors import Invalid
@@ -75,6 +76,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     virtio_disk: bool = False  # a VM's root disk is a virtio disk instead of a SATA disk
     limits: Limits = Limits()
     volumes: tuple[VolumeDisk, ...] = ()
+    shares: tuple[SharePort, ...] = ()
 
 
 def machine_argv(machine: MachineSpec) -> list[str]:
@@ -87,12 +89,13 @@ def machine_argv(machine: MachineSpec) -> list[str]:
         *(micro_machine_args() if micro else full_machine_args()),
         *accelerator_args(machine.accelerator),
         *processor_args(machine.accelerator, machine.cpus, machine.room),
-        *memory_args(machine.memory_bytes, machine.room),
+        *memory_args(machine.memory_bytes, machine.room, shared=bool(machine.shares)),
         *monitor_args(machine.descriptors.qmp),
         *console_args(machine.descriptors.console),
         *(kernel_args(machine) if micro else firmware_args()),
         *disk_args(machine),
         *volume_args(machine.volumes, micro=micro),
+        *share_args(machine.shares, micro=micro),
         *random_args(micro),
         *agent_args(machine.descriptors.agent, micro),
         *network_args(machine, micro),
@@ -163,10 +166,16 @@ def processor_args(accelerator: str, cpus: int, room: Room | None = None) -> lis
     return ["-cpu", model, "-smp", f"cpus={cpus},maxcpus={room.cpus}" if room and grows else str(cpus)]
 
 
-def memory_args(memory_bytes: int, room: Room | None = None) -> list[str]:
-    """RAM as a backend named `ram0`, rounded up to whole huge pages, and how much there may be."""
+def memory_args(memory_bytes: int, room: Room | None = None, *, shared: bool = False) -> list[str]:
+    """RAM as a backend named `ram0`, rounded up to whole huge pages, and how much there may be.
+
+    `shared`: file servers map it, too.
+    """
     size = whole_pages(memory_bytes)
-    backend = json_option("-object", qom_type="memory-backend-ram", id="ram0", size=size)
+    kind = (
+        {"qom_type": "memory-backend-memfd", "share": True} if shared else {"qom_type": "memory-backend-ram"}
+    )
+    backend = json_option("-object", **kind, id="ram0", size=size)
     if room is None or not room.slots:
         return ["-m", f"{size}B", *backend]
     return ["-m", f"size={size}B,slots={room.slots},maxmem={room.memory_bytes}B", *backend]

@@ -39,7 +39,12 @@ async def plug_memory(monitor: Monitor, size_bytes: int) -> None:
     name = next(name for name in (f"dimm{index}" for index in range(len(taken) + 1)) if name not in taken)
     backend = f"{name}-ram"
     await _drop_backend(monitor, backend)  # of a daemon that died between the two commands
-    await monitor.execute("object-add", {"qom-type": "memory-backend-ram", "id": backend, "size": size_bytes})
+    shared = await monitor.execute("qom-get", {"path": "/objects/ram0", "property": "share"})
+    # file servers have to see all of a guest's memory
+    kind = (
+        {"qom-type": "memory-backend-memfd", "share": True} if shared else {"qom-type": "memory-backend-ram"}
+    )
+    await monitor.execute("object-add", {**kind, "id": backend, "size": size_bytes})
     try:
         await monitor.execute("device_add", {"driver": "pc-dimm", "id": name, "memdev": backend})
     except BaseException:

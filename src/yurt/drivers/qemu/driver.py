@@ -29,6 +29,7 @@ from yurt.drivers.qemu.limits import adjust_around, merged
 from yurt.drivers.qemu.machine import Machine
 from yurt.drivers.qemu.monitor import Monitor
 from yurt.drivers.qemu.room import Room, room_for
+from yurt.drivers.qemu.shares import open_shares
 from yurt.drivers.qemu.throttle import limit_node
 from yurt.drivers.qemu.volumes import disk_name
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
@@ -97,16 +98,17 @@ class QemuDriver:
                 raise WrongState(kind="instance", name=instance.name, actual="running", wanted="stopped")
             clear = functools.partial(qemu.clear, run_dir, self.facts.cgroups, attachments.cgroup)
             await asyncio.to_thread(clear)
-            launching = asyncio.create_task(
-                asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts)
-            )
-            try:
-                started = await asyncio.shield(launching)
-                self._machines[run_dir] = await Machine.start(run_dir, started)
-            except BaseException:
-                await qemu.abandon(launching)
-                await asyncio.to_thread(clear)
-                raise
+            async with open_shares(attachments) as shares:
+                launching = asyncio.create_task(
+                    asyncio.to_thread(qemu.launch, self.name, instance, attachments, self.facts, shares)
+                )
+                try:
+                    started = await asyncio.shield(launching)
+                    self._machines[run_dir] = await Machine.start(run_dir, started)
+                except BaseException:
+                    await qemu.abandon(launching)
+                    await asyncio.to_thread(clear)
+                    raise
         return started.launched
 
     async def observe(self, run_dir: Path) -> Observed:

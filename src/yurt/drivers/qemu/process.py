@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments, Launched, NicAttachment, read_launched, write_launched
@@ -21,7 +22,9 @@ from yurt.drivers.qemu import jails, limits, usernet
 from yurt.drivers.qemu.argv import Descriptors, MachineSpec, NicDescriptors
 from yurt.drivers.qemu.limits import asked_limits, rlimit_words
 from yurt.drivers.qemu.room import room_for
+from yurt.drivers.qemu.shares import SHARE_SOCKET, OpenShares, SharePort, start_servers
 from yurt.drivers.qemu.volumes import VolumeDisk
+from yurt.drivers.trees import clear_trees
 from yurt.errors import Invalid, ToolFailed, Unavailable, Unsupported
 from yurt.host import layout, proc
 from yurt.host.cgroup import Group, Limits
@@ -65,6 +68,19 @@ class Started:
         self.log.close()
         for process in (self.process, *self.helpers):
             process.close()
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """All that QEMU inherits."""
+
+    inherited: Descriptors
+    volumes: tuple[VolumeDisk, ...] = ()
+    shares: tuple[SharePort, ...] = ()
+
+    def all(self) -> tuple[int, ...]:
+        """Every descriptor of it."""
+        volumes = (volume.descriptor for volume in self.volumes)
+        return (*self.inherited.all(), *volumes, *(share.descriptor for share in self.shares))
 
 
 @contextlib.contextmanager
@@ -124,8 +140,7 @@ def machine_spec(
     instance: Instance,
     attachments: Attachments,
     facts: HostFacts,
-    inherited: Descriptors,
-    volumes: tuple[VolumeDisk, ...] = (),
+    files: Files,
     *,
     jailed: bool = True,
 ) -> MachineSpec:
@@ -142,7 +157,7 @@ def machine_spec(
         network=spec.network,
         accelerator=attachments.accelerator.name if attachments.accelerator else "tcg",
         tsc_khz=facts.tsc_khz,
-        descriptors=inherited,
+        descriptors=files.inherited,
         disk_format=disk.format,
         base_format=disk.base_format,
         kernel="" if kernel is None else jails.KERNEL if jailed else str(kernel.kernel),
@@ -152,12 +167,19 @@ def machine_spec(
         virtio_disk=disk.virtio,
         limits=spec.limits,
         nics=attachments.nics,
-        volumes=volumes,
+        volumes=files.volumes,
+        shares=files.shares,
     )
 
 
-def launch(driver: str, instance: Instance, attachments: Attachments, facts: HostFacts) -> Started:
-    """Start QEMU; the caller waits for its monitor. Blocking, some milliseconds.
+def launch(
+    driver: str,
+    instance: Instance,
+    attachments: Attachments,
+    facts: HostFacts,
+    shares: OpenShares = OpenShares(),  # noqa: B008 it is frozen
+) -> Started:
+    """Start QEMU, and before it its file servers; the caller waits for its monitor. Blocking, some milliseconds.
 
     On failure no process is left; files and the control group are for `clear` to remove.
     """
@@ -181,7 +203,9 @@ def launch(driver: str, instance: Instance, attachments: Attachments, facts: Hos
                 launched, network = _start_network(launched, facts, join, helpers)
                 stack.callback(network.release)
                 inherited = replace(inherited, network=network.descriptor, lifeline=network.lifeline)
-            launched, process = _start_qemu(launched, instance, facts, inherited, volumes, join, log)
+            launched, ports = _start_shares(launched, shares, join, helpers, log, stack)
+            files = Files(inherited=inherited, volumes=volumes, shares=ports)
+            launched, process = _start_qemu(launched, instance, facts, files, join, log)
         return Started(launched, process, log, helpers)
     except BaseException:
         log.close()
@@ -200,7 +224,8 @@ def _start_network(
     def record(process: proc.Process) -> None:
         nonlocal launched
         helpers.append(process)
-        launched = replace(launched, helpers={usernet.HELPER: (process.pid, process.start)})
+        helped = {**launched.helpers, usernet.HELPER: (process.pid, process.start)}
+        launched = replace(launched, helpers=helped)
         write_launched(attachments.run_dir, launched)
 
     program = facts.tools.get("slirp4netns", "/usr/bin/slirp4netns")
@@ -208,12 +233,32 @@ def _start_network(
     return launched, network
 
 
+def _start_shares(
+    launched: Launched,
+    shares: OpenShares,
+    join: tuple[Path, ...],
+    helpers: list[proc.Process],
+    log: MachineLog,
+    stack: contextlib.ExitStack,
+) -> tuple[Launched, tuple[SharePort, ...]]:
+    attachments = launched.attachments
+    assert attachments is not None
+
+    def record(name: str, process: proc.Process) -> None:
+        nonlocal launched
+        helpers.append(process)
+        launched = replace(launched, helpers={**launched.helpers, name: (process.pid, process.start)})
+        write_launched(attachments.run_dir, launched)
+
+    ports = start_servers(shares, attachments.run_dir, record, stack, join=join, output=log.descriptor)
+    return launched, ports
+
+
 def _start_qemu(
     launched: Launched,
     instance: Instance,
     facts: HostFacts,
-    inherited: Descriptors,
-    volumes: tuple[VolumeDisk, ...],
+    files: Files,
     join: tuple[Path, ...],
     log: MachineLog,
 ) -> tuple[Launched, proc.Process]:
@@ -221,7 +266,7 @@ def _start_qemu(
     attachments, root = launched.attachments, os.geteuid() == 0
     assert attachments is not None
     qemu = facts.tools.get("qemu-system-x86_64", "/usr/bin/qemu-system-x86_64")
-    machine = machine_spec(qemu, instance, attachments, facts, inherited, volumes, jailed=root)
+    machine = machine_spec(qemu, instance, attachments, facts, files, jailed=root)
     argv = command.machine_argv(machine)
     launched = replace(launched, argv=tuple(argv))
 
@@ -231,7 +276,7 @@ def _start_qemu(
         write_launched(attachments.run_dir, launched)
 
     output = log.descriptor
-    passed = (*inherited.all(), *(disk.descriptor for disk in volumes))
+    passed = files.all()
     if root:
         jail = jails.machine_jail(qemu, attachments, instance.spec, kvm=machine.accelerator == "kvm")
         process = spawn_jailed(argv, jail, record, output=output, pass_fds=passed, join=join)
@@ -307,5 +352,6 @@ def clear(run_dir: Path, cgroups: CgroupLayout, group_name: str) -> None:
             group.kill()
             group.remove()
     usernet.remove_sockets(run_dir)
-    for name in (*SOCKETS, layout.LAUNCHED, layout.CGROUPS):
+    clear_trees(run_dir)
+    for name in (*SOCKETS, SHARE_SOCKET, layout.LAUNCHED, layout.CGROUPS):
         (run_dir / name).unlink(missing_ok=True)
