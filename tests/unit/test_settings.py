@@ -13,7 +13,7 @@ from yurt.drivers.base import Adjusted
 from yurt.engine.resolve import resolve
 from yurt.engine.settable import SETTINGS, find_setting
 from yurt.engine.setverbs import effective, make_change, outcome
-from yurt.errors import Exhausted, Invalid
+from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.instance import (
     GIB,
     MIB,
@@ -51,6 +51,8 @@ def test_every_row_reads_what_it_has_written() -> None:
         "net-out": "1500K",
         "processes": "500",
         "open-files": "4096",
+        "rules": "deny-out all; allow-out tcp:10.0.0.0/8:443; allow-in tcp:22",
+        "publish": "8080:80,127.0.0.1:53:53/udp",
         "restart": "on-failure",
         "autostart": "on",
         "autostart-order": "7",
@@ -106,6 +108,9 @@ def test_an_unknown_setting_gets_the_list() -> None:
         ({"ttl-action": "explode"}, Invalid),
         ({"ttl-action": "delete"}, Invalid),
         ({"restart": "sometimes"}, Invalid),
+        ({"rules": "allow all"}, Invalid),
+        ({"publish": "80:80:80:80"}, Invalid),
+        ({"publish": "8080:80"}, Unsupported),
         ({"protect": "maybe"}, Invalid),
         ({"autostart-order": "first"}, Invalid),
         ({"memory": "64G"}, Exhausted),

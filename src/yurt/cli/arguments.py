@@ -86,6 +86,7 @@ class Arguments:
     def __init__(self, command: Command) -> None:
         self.command = command
         self._values: dict[str, list[str]] = {option.name: [] for option in command.options}
+        self.order: list[tuple[str, str]] = []  # all options as they were written
         self._words: dict[str, list[str]] = {place.name: [] for place in command.positionals}
         self.rest: list[str] = []
 
@@ -96,6 +97,7 @@ class Arguments:
         if not option.repeat:
             self._values[option.name].clear()
         self._values[option.name].append(value)
+        self.order.append((option.name, value))
 
     def flag(self, name: str) -> bool:
         return bool(self._values[name])

@@ -3,6 +3,7 @@
 from yurt.cli.arguments import Command, Option, Positional
 from yurt.cli.networkcommands import NETWORK_COMMANDS
 from yurt.cli.profilecommands import profile_commands
+from yurt.cli.trafficcommands import FORWARD, TRAFFIC
 from yurt.cli.volumecommands import USES, VOLUME_COMMANDS
 
 SIZES = ("micro", "small", "medium", "large", "xlarge")
@@ -103,6 +104,7 @@ COMMANDS = (
         options=(
             *NEW,
             *WISH,
+            *TRAFFIC,
             *STREAMS,
             Option("rm", "delete it when the command or shell ends"),
             Option("detach", "start it, print its name and return", short="d"),
@@ -123,6 +125,7 @@ COMMANDS = (
         options=(
             *NEW,
             *WISH,
+            *TRAFFIC,
             Option("dry-run", "check everything and show the result, but make nothing"),
         ),
         positionals=(IMAGE,),
@@ -200,19 +203,7 @@ COMMANDS = (
         "on. Without a terminal, Ctrl-\\ ends yurt itself and the program gets a hang-up.",
     ),
     Command("shell", "execute", "open a login shell in an instance", options=EXEC, positionals=(NAME,)),
-    Command(
-        "forward",
-        "forward",
-        "reach TCP ports inside an instance from here, for as long as the command runs",
-        positionals=(
-            NAME,
-            Positional(
-                "PORTS", "`[ADDRESS:]PORT:[GUEST-ADDRESS:]GUEST-PORT`, or one port for both", count="+"
-            ),
-        ),
-        details="It listens on 127.0.0.1 unless ADDRESS says otherwise; port 0 takes a free one. The way leads through "
-        "the agent, so it works for every kind and without any network. Ctrl-C ends it. See `--publish` for a lasting one.",
-    ),
+    FORWARD,
     Command(
         "console",
         "console",

@@ -8,6 +8,7 @@ from yurt.cli.output import note, safe
 from yurt.client import requests
 from yurt.client.forward import Forward
 from yurt.errors import Invalid, YurtError
+from yurt.rules import split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,25 +25,6 @@ def parse(word: str) -> "tuple[str, int, str, int]":
         raise _unclear(word)
     guest = parts[1] if len(parts) == 3 else ""
     return near, _port(parts[0], word), guest, _port(parts[-1], word)
-
-
-def split(word: str) -> "list[str]":
-    """The parts between colons; what stands in brackets is one, without them. Pure."""
-    parts, rest = [], word
-    while True:
-        if rest.startswith("["):
-            inner, bracket, rest = rest[1:].partition("]")
-            if not bracket or (rest and not rest.startswith(":")):
-                raise _unclear(word)
-            parts.append(inner)
-            if not rest:
-                return parts
-            rest = rest[1:]
-            continue
-        part, colon, rest = rest.partition(":")
-        parts.append(part)
-        if not colon:
-            return parts
 
 
 def _port(text: str, word: str) -> int:

@@ -17,6 +17,7 @@ from yurt.client.limits import LIMITS, limits_document
 from yurt.client.operations import as_document, ended
 from yurt.client.session import Session
 from yurt.errors import Busy, Invalid, NotFound, WrongState, YurtError
+from yurt.rules import WORDS, parse_publish, parse_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def make_spec(
     main = bool(command) and (alone or removed) and kind != "vm" and init != "image"
     spec: dict[str, object] = {
         **shape(arguments),
+        "rules": [parse_rule(word, text) for word, text in arguments.order if word in WORDS],
+        "publish": [parse_publish(text) for text in arguments.texts("publish")],
         "image": arguments.word("IMAGE"),
         "name": arguments.text("name") or None,
         "workdir": arguments.text("workdir") or None,

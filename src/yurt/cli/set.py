@@ -13,6 +13,8 @@ from yurt.errors import Invalid
 KEYS = (
     *("cpus", "memory", "disk", *LIMITS),
     *(
+        "rules",
+        "publish",
         "restart",
         "autostart",
         "autostart-order",

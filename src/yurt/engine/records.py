@@ -46,6 +46,7 @@ class Records:
         self.boot_id = ""  # of the host's boot whose autostarts are done
         self.watchers: list[Callable[[str, Instance | None], None]] = []  # told of each changed instance
         self.addresses: dict[str, str] = {}  # `network/address` -> instance id
+        self.ports: dict[str, str] = {}  # `ports/protocol/address/port` -> instance id
         self.documents: dict[
             str, tuple[type[msgspec.Struct], dict[str, Any]]
         ] = {  # Any: each of its own type
@@ -79,6 +80,8 @@ class Records:
             self.boot_id = value.decode() if value is not None else ""
         elif area == "addresses":
             _keep(self.addresses, name, value.decode() if value is not None else None)
+        elif area == "ports":
+            _keep(self.ports, key, value.decode() if value is not None else None)
         elif area == "names":
             _keep(self.names, name, value.decode() if value is not None else None)
         elif area == "slots":

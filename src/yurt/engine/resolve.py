@@ -4,6 +4,7 @@ from yurt.engine.limitcheck import check_limits
 from yurt.engine.networking import network_mode
 from yurt.engine.policy import check_policy
 from yurt.engine.resolve_volumes import checked_uses
+from yurt.engine.traffic import check_traffic
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
@@ -32,6 +33,7 @@ def resolve(
     check_policy(policy, ephemeral=spec.ephemeral)
     init = _init(spec, image)
     volumes, shares = checked_uses(spec)
+    rules, publish = check_traffic(spec.rules, spec.publish, network)
     return ResolvedSpec(
         image=image.reference,
         image_digest=image.digest,
@@ -58,6 +60,8 @@ def resolve(
         profiles=spec.profiles,
         volumes=volumes,
         shares=shares,
+        rules=rules,
+        publish=publish,
     )
 
 
@@ -84,10 +88,11 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
     _check_sizes(spec.kind, spec.cpus, spec.memory_bytes, spec.disk_bytes, facts)
     check_policy(spec.policy, ephemeral=spec.ephemeral)
     check_limits(spec.limits, spec.kind, spec.cpus, spec.network, facts)
+    check_traffic(spec.rules, spec.publish, spec.network)
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "publish", "rules", "privileges")
+UNREADY = ("nics", "privileges")
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:

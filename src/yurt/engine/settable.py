@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Adjusted, SupportsAdjust
-from yurt.engine import policyrows
+from yurt.engine import policyrows, trafficrows
 from yurt.engine.core import Core
 from yurt.engine.rates import through_shaping
 from yurt.engine.resolve import default_sizes
@@ -169,6 +169,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _limit("processes", "processes", "processes of one user in it", parse_whole, str),
     _limit("open-files", "open_files", "open files of one program in it", parse_whole, str),
+    Setting("rules", "what may reach it and what it may reach", *trafficrows.RULES, apply=trafficrows.rewire),
+    Setting("publish", "ports of the host that lead to it", *trafficrows.PUBLISH, apply=trafficrows.rewire),
     Setting("restart", "when it is started again", *policyrows.RESTART, apply=at_once),
     Setting("autostart", "start it with the host", *policyrows.AUTOSTART, apply=at_once),
     Setting("autostart-order", "lower ones first", *policyrows.AUTOSTART_ORDER, apply=at_once),

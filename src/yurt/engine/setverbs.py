@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Adjusted
+from yurt.engine import traffic
 from yurt.engine.capacity import verdict_on_change
 from yurt.engine.core import Core
 from yurt.engine.operation import Step
@@ -112,7 +113,15 @@ class SetSettings(InstancePlan):
         verdict, growth = verdict_on_change(self.core, instance, change.after)
         verdict.require()
         self.arguments["growth"] = msgspec.to_builtins(growth)
-        return [put_instance(self.core.claim(instance, self.operation_id))]
+        records = self.core.records
+        traffic.require_reachable(records, change.after)
+        publish = change.after.publish
+        ports = traffic.reserve(records, publish, self.instance_id, traffic.heard(publish), besides=True)
+        return [put_instance(self.core.claim(instance, self.operation_id)), *ports]
+
+    def _ports(self, spec: ResolvedSpec) -> Writes:
+        """The writes that give back what it published besides the ports of this spec."""
+        return traffic.reserve(self.core.records, spec.publish, self.instance_id, ())
 
     @property
     def settings(self) -> dict[str, str]:
@@ -146,10 +155,13 @@ class SetSettings(InstancePlan):
     def commit(self) -> Writes:
         told, pending = self._outcome()
         self.core.note(self.instance, "set " + " ".join(f"{each.setting}={each.after}" for each in told))
-        return [put_instance(replace(self.instance, spec=self.change.after, pending=pending, operation=None))]
+        return [
+            put_instance(replace(self.instance, spec=self.change.after, pending=pending, operation=None)),
+            *self._ports(self.change.after),
+        ]
 
     def rollback(self, error: YurtError) -> Writes:
-        return [put_instance(replace(self.instance, operation=None))]
+        return [put_instance(replace(self.instance, operation=None)), *self._ports(self.instance.spec)]
 
     async def ended(self, operation: Operation) -> None:
         if operation.error is None:

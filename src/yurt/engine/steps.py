@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from yurt.drivers.base import Launched, SupportsAgent
-from yurt.engine import networking
+from yurt.engine import networking, traffic
 from yurt.engine.attach import attachments
 from yurt.engine.capacity import verdict_on_start
 from yurt.engine.core import Core
@@ -47,7 +47,8 @@ class InstancePlan(Plan):
         writes: Writes = [Delete(f"names/{name}"), Delete(f"slots/{slot}")]
         if instance is not None:
             writes += [Delete(f"instances/{self.instance_id}"), *free_addresses(instance.spec.nics)]
-        return [*writes, *release_all(self.core.records, self.instance_id)]
+        records = self.core.records
+        return [*writes, *release_all(records, self.instance_id), *traffic.release(records, self.instance_id)]
 
     def removal(self) -> Step:
         """The step that deletes the instance's files."""

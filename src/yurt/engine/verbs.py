@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from yurt.engine import attach, networking, policy
+from yurt.engine import attach, networking, policy, traffic
 from yurt.engine.capacity import verdict_on_create, verdict_on_start
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import ensure_image
@@ -37,7 +37,9 @@ class Create(InstancePlan):
         verdict.require()
         self.arguments |= {"slot": slot, "reserved": msgspec.to_builtins(reserved)}
         volumes, _ = checked_uses(self.spec)
+        publish = traffic.check_publish(self.spec.publish)
         return [
+            *traffic.reserve(self.core.records, publish, self.instance_id, traffic.heard(publish)),
             *claim_all(self.core.records, volumes, kind_of(self.spec), self.instance_id),
             Put(f"names/{name}", self.instance_id.encode()),
             Put(f"slots/{slot}", self.instance_id.encode()),
@@ -88,7 +90,9 @@ class Create(InstancePlan):
 
         def make() -> Writes:
             nics, reserved = networking.plan_nics(self.core, wishes, self.instance_id, slot, used)
-            return [put_instance(replace(instance, spec=replace(self._resolved, nics=nics))), *reserved]
+            spec = replace(self._resolved, nics=nics)
+            traffic.require_reachable(self.core.records, spec)
+            return [put_instance(replace(instance, spec=spec)), *reserved]
 
         await self.core.records.write(make)
         self.core.note(instance, f"created from {self._resolved.image} as {self._resolved.kind}")

@@ -161,6 +161,20 @@ class Networks:
         if self._loaded:
             await self._load("".join(firewall.remove_port(self._table, port.binding) for port in there))
 
+    async def rebind(self, before: Sequence[GuestPort], after: Sequence[GuestPort]) -> None:
+        """Give the ports of a guest that runs other rules and published ports. Safe to repeat.
+
+        `before` is what the firewall has of them, unless this daemon knows better.
+        """
+        text = ""
+        for old, new in zip(before, after, strict=True):
+            known = self._ports.get(old.nic.device, old)
+            if known.binding != new.binding:
+                text += firewall.change_port(self._table, known.binding, new.binding)
+            self._ports[new.nic.device] = new
+        if text:
+            await self._load(text)
+
     def introduce(self, instance_id: str, name: str, ports: Sequence[GuestPort]) -> None:
         """Tell the name servers what a guest is called and which addresses it has. Safe to repeat."""
         by_network: dict[str, list[Nic]] = {}
