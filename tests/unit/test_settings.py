@@ -11,8 +11,8 @@ from yurt.client.limits import LIMITS, limits_document
 from yurt.client.settings import setting_text
 from yurt.drivers.base import Adjusted
 from yurt.engine.resolve import resolve
-from yurt.engine.settable import SETTINGS, find_setting
-from yurt.engine.setverbs import effective, make_change, outcome
+from yurt.engine.settable import SETTINGS, effective, find_setting
+from yurt.engine.setverbs import make_change, outcome
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.instance import (
     GIB,

@@ -54,7 +54,7 @@ def pending(value: object) -> str:
     if not isinstance(value, dict):
         return ""
     return "; ".join(
-        f"{key} ({each.get('now') or 'none'} until the next start: {each.get('why')})"
+        f"{key} (until the next start {each.get('now') or 'none'}: {each.get('why')})"
         for key, each in value.items()
         if isinstance(each, dict)
     )
@@ -84,6 +84,13 @@ def nics(spec: "dict[str, object]") -> "dict[str, str]":
     found = spec.get("nics")
     shown = [nic for nic in found if isinstance(nic, dict)] if isinstance(found, list) else []
     return {f"eth{nic.get('index')}": nic_line(nic) for nic in shown}
+
+
+def now_and_then(key: str, wanted: object, instance: "dict[str, object]") -> object:
+    """A size as it is, with what it becomes where that waits for the next start."""
+    waiting = instance.get("pending")
+    one = waiting.get(key) if isinstance(waiting, dict) else None
+    return f"{one.get('now') or 'none'} ({wanted} from the next start)" if isinstance(one, dict) else wanted
 
 
 def fields(instance: "dict[str, object]") -> "dict[str, object]":

@@ -118,7 +118,7 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
     )
     given = replace(given, nics=await plug_in(core, instance))
     if spec.kind is Kind.CONTAINER:
-        await asyncio.to_thread(require_passage, run_dir, base)
+        await asyncio.to_thread(require_passage, run_dir)
         return replace(
             given,
             rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),

@@ -7,7 +7,7 @@ import msgspec
 from yurt.engine.admission import admit, demand, largest, negative, total
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.resolve import kind_of, sizes
-from yurt.engine.settable import find_setting
+from yurt.engine.settable import effective
 from yurt.host.memory import available_bytes
 from yurt.host.space import total_and_free_bytes
 from yurt.model.admission import Capacity, Demand, Promised, Resource, Verdict
@@ -45,10 +45,7 @@ def held_by(instance: Instance, core: Core, host: Capacity) -> Demand:
     wish = demand_of(instance.spec, host)
     if instance.phase not in ACTIVE or not instance.pending:
         return wish
-    spec = instance.spec
-    for key, pending in instance.pending.items():
-        spec = find_setting(key).write(spec, pending.now, core.facts)
-    return largest(wish, demand_of(spec, host))
+    return largest(wish, demand_of(effective(instance, core.facts), host))
 
 
 def promised(core: Core, host: Capacity, *, besides: str = "") -> Promised:

@@ -31,11 +31,14 @@ from yurt.engine.resolve import default_sizes
 from yurt.engine.takeup import take_up
 from yurt.errors import Invalid
 from yurt.model.host import HostFacts
-from yurt.model.instance import Instance, Kind, ResolvedSpec
+from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec
 from yurt.model.limits import Limits
 from yurt.units import exact_bit_rate, exact_size, parse_amount, parse_bit_rate, parse_size, parse_whole
 
 MOST_CPUS, LEAST_DISK, MOST_DISK = 256, 16 << 20, 64 << 40  # the bounds of InstanceSpec
+
+
+RUNS = (Phase.RUNNING, Phase.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +192,11 @@ def find_setting(key: str) -> Setting:
             return setting
     known = ", ".join(setting.key for setting in SETTINGS)
     raise Invalid(f"there is no setting `{key}`", hint=f"one of {known}")
+
+
+def effective(instance: Instance, facts: HostFacts) -> ResolvedSpec:
+    """What holds in the guest now: the record's spec without what is pending. Pure."""
+    spec = instance.spec
+    for key, pending in instance.pending.items() if instance.phase in RUNS else ():
+        spec = find_setting(key).write(spec, pending.now, facts)
+    return spec

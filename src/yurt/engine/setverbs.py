@@ -16,7 +16,7 @@ from yurt.engine.core import Core
 from yurt.engine.operation import Step
 from yurt.engine.records import Writes, now, put_instance
 from yurt.engine.resolve import check_change
-from yurt.engine.settable import SETTINGS, Apply, Change, at_once, find_setting
+from yurt.engine.settable import RUNS, SETTINGS, Apply, Change, at_once, effective, find_setting
 from yurt.engine.steps import InstancePlan
 from yurt.errors import Invalid, NotFound, WrongState, YurtError
 from yurt.model.host import HostFacts
@@ -24,16 +24,7 @@ from yurt.model.instance import Instance, PendingSetting, Phase, ResolvedSpec
 from yurt.model.operation import Changed, Operation, OperationStatus
 from yurt.units import exact_size
 
-RUNS = (Phase.RUNNING, Phase.PAUSED)
 REST = (Phase.STOPPED, Phase.CRASHED)
-
-
-def effective(instance: Instance, facts: HostFacts) -> ResolvedSpec:
-    """What holds in the guest now: the record's spec without what is pending. Pure."""
-    spec = instance.spec
-    for key, pending in instance.pending.items() if instance.phase in RUNS else ():
-        spec = find_setting(key).write(spec, pending.now, facts)
-    return spec
 
 
 def make_change(instance: Instance, settings: dict[str, str], facts: HostFacts) -> Change:
