@@ -14,10 +14,22 @@ import pytest
 from msgspec.structs import replace
 from tests.conformance.drivers_base import DriverUnderTest, Factory
 
-from yurt.drivers.base import Driver, DriverEvent, SupportsAgent, SupportsUsage, decode_launched
-from yurt.errors import NotFound, Timeout, WrongState, YurtError
+from yurt.drivers.base import (
+    Adjusted,
+    Driver,
+    DriverEvent,
+    SupportsAdjust,
+    SupportsAgent,
+    SupportsBalloon,
+    SupportsHotplug,
+    SupportsUsage,
+    VolumeAttachment,
+    decode_launched,
+)
+from yurt.errors import NotFound, Timeout, Unavailable, WrongState, YurtError
 from yurt.host import layout
 from yurt.host.proc import process_start
+from yurt.model.image import DiskFormat
 from yurt.model.instance import Phase
 
 DEADLINE_S = 120  # met only by a driver that hangs
@@ -345,6 +357,73 @@ def test_the_agent_answers_again_after_a_restart_and_ends_the_guest(under_test: 
             assert gone(pid)
             await second.stop(under_test.run_dir, timeout_s=1)
             assert (await second.observe(under_test.run_dir)).phase is Phase.STOPPED
+            await second.cleanup(under_test.run_dir)
+
+    on(under_test, story)
+
+
+def test_a_change_of_settings_says_of_each_what_became_of_it(under_test: DriverUnderTest) -> None:
+    async def story() -> None:
+        spec = under_test.instance.spec
+        wish = replace(spec, cpus=2, memory_bytes=spec.memory_bytes + (128 << 20))
+        async with started(under_test) as (driver, _):
+            if not isinstance(driver, SupportsAdjust):
+                pytest.skip("this driver changes nothing while a guest runs")
+            assert await driver.adjust(under_test.run_dir, spec, spec) == Adjusted()
+            rehearsed = await driver.adjust(under_test.run_dir, spec, wish, dry_run=True)
+            for before, after in ((spec, wish), (spec, wish), (wish, spec)):
+                done = await driver.adjust(under_test.run_dir, before, after)
+                assert {*done.applied, *done.pending} == {"cpus", "memory"}
+                assert not set(done.applied) & set(done.pending) and all(done.pending.values())
+                if after == wish:
+                    assert done.applied == rehearsed.applied
+            await driver.kill(under_test.run_dir)
+            with pytest.raises(NotFound):
+                await driver.adjust(under_test.run_dir, spec, wish)
+
+    on(under_test, story)
+
+
+def test_memory_that_is_lent_is_counted(under_test: DriverUnderTest) -> None:
+    async def story() -> None:
+        async with started(under_test) as (driver, _):
+            if not isinstance(driver, SupportsBalloon):
+                pytest.skip("this driver has no balloons")
+            memory = await driver.memory(under_test.run_dir)
+            assert memory.total_bytes >= under_test.instance.spec.memory_bytes
+            assert memory.given_bytes == memory.total_bytes
+            await driver.kill(under_test.run_dir)
+            with pytest.raises(NotFound):
+                await driver.memory(under_test.run_dir)
+
+    on(under_test, story)
+
+
+def test_a_disk_that_is_plugged_in_is_there_once_also_for_the_next_daemon(
+    under_test: DriverUnderTest,
+) -> None:
+    image = under_test.run_dir.parent.parent / "volume.raw"
+    image.write_bytes(bytes(1 << 20))
+    volume = VolumeAttachment(name="data", path=image, format=DiskFormat.RAW)
+
+    async def story() -> None:
+        async with started(under_test) as (first, _):
+            if not isinstance(first, SupportsHotplug):
+                pytest.skip("this driver has no hot-plugging")
+            await first.detach_disk(under_test.run_dir, "data")
+            await first.detach_nic(under_test.run_dir, 7)
+            with pytest.raises(Unavailable):
+                await first.attach_disk(under_test.run_dir, replace(volume, path=image.with_name("absent")))
+            await first.attach_disk(under_test.run_dir, volume)
+            await let_go(first)
+            second = under_test.new_driver()
+            assert isinstance(second, SupportsHotplug)
+            await second.attach_disk(under_test.run_dir, volume)
+            if under_test.has_agent:  # else nobody is there to let go of it
+                await second.detach_disk(under_test.run_dir, "data")
+            await second.kill(under_test.run_dir)
+            with pytest.raises(NotFound):
+                await second.attach_disk(under_test.run_dir, volume)
             await second.cleanup(under_test.run_dir)
 
     on(under_test, story)

@@ -9,27 +9,32 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from yurt.drivers.base import (
+    Adjusted,
     Attachments,
     Capabilities,
     DriverEvent,
+    GuestMemory,
     Launched,
+    NicAttachment,
     Observed,
+    VolumeAttachment,
     read_launched,
     write_launched,
 )
-from yurt.errors import Invalid, NotFound, Timeout, Unsupported, WrongState
+from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout, proc
 from yurt.host.gate import bind_socket, spawn_recorded
 from yurt.host.usage import process_usage
 from yurt.model.host import HostFacts
 from yurt.model.instance import Instance, Kind, Phase, ResolvedSpec, Usage
+from yurt.model.limits import Limits
 
 if TYPE_CHECKING:
     from yurt.drivers.agent.client import AgentClient
@@ -166,6 +171,55 @@ class FakeDriver:
             pids=1 + len(_descendants(guest.process.pid)),
         )
 
+    async def adjust(
+        self, run_dir: Path, before: ResolvedSpec, after: ResolvedSpec, *, dry_run: bool = False
+    ) -> Adjusted:
+        """Write down the new sizes and limits, which hold nothing here. Raises NotFound when it does not run."""
+        guest = self._get(run_dir)
+        changed = differing(before, after)
+        if changed and not dry_run:
+            guest.write(replace(guest.launched, spec=after))
+        return Adjusted(applied=changed)
+
+    async def memory(self, run_dir: Path) -> GuestMemory:
+        """All of the spec's memory, less what `set_balloon` has taken in this daemon's time."""
+        guest = self._get(run_dir)
+        total = guest.launched.spec.memory_bytes if guest.launched.spec else 0
+        return GuestMemory(total_bytes=total, given_bytes=total - guest.balloon_bytes, balloon=True)
+
+    async def set_balloon(self, run_dir: Path, given_bytes: int) -> int:
+        """Write down how much memory the guest has."""
+        guest, memory = self._get(run_dir), await self.memory(run_dir)
+        guest.balloon_bytes = max(0, memory.total_bytes - given_bytes)
+        return memory.total_bytes - guest.balloon_bytes
+
+    async def attach_disk(self, run_dir: Path, volume: VolumeAttachment) -> None:
+        """Write down that the guest has this disk. Safe to repeat. Raises Invalid, Unavailable, NotFound."""
+        if volume.directory:
+            raise Invalid("a file-system volume is no disk")
+        if not volume.path.exists():
+            raise Unavailable(f"cannot open `{volume.path}`")
+        self._change(run_dir, volumes=lambda given: (*_other_volumes(given, volume.name), volume))
+
+    async def detach_disk(self, run_dir: Path, name: str) -> None:
+        """Write down that it has not. Safe to repeat. Raises NotFound."""
+        self._change(run_dir, volumes=lambda given: _other_volumes(given, name))
+
+    async def attach_nic(self, run_dir: Path, nic: NicAttachment) -> None:
+        """Write down that the guest has this NIC. Safe to repeat. Raises NotFound."""
+        self._change(run_dir, nics=lambda given: (*_other_nics(given, nic.index), nic))
+
+    async def detach_nic(self, run_dir: Path, index: int) -> None:
+        """Write down that it has not. Safe to repeat. Raises NotFound."""
+        self._change(run_dir, nics=lambda given: _other_nics(given, index))
+
+    def _change(self, run_dir: Path, **fields: Callable[[Attachments], tuple[object, ...]]) -> None:
+        guest = self._get(run_dir)
+        given = guest.launched.attachments
+        if given is not None:
+            made = replace(given, **{name: change(given) for name, change in fields.items()})
+            guest.write(replace(guest.launched, attachments=made))
+
     async def detach(self) -> None:
         """Let go of every guest without touching it."""
         for guest in self._guests.values():
@@ -197,6 +251,7 @@ class _Guest:
 
     def __init__(self, process: proc.Process, launched: Launched) -> None:
         self.process, self.launched = process, launched
+        self.balloon_bytes = 0
         self.exit_code: int | None = None
         self.news: asyncio.Queue[DriverEvent] = asyncio.Queue()
         self._follow = asyncio.create_task(self._wait_end())
@@ -208,6 +263,12 @@ class _Guest:
 
     def tell(self, event: DriverEvent) -> None:
         self.news.put_nowait(event)
+
+    def write(self, launched: Launched) -> None:
+        """Write down what the guest is now, for the next daemon too."""
+        self.launched = launched
+        if launched.attachments is not None:
+            write_launched(launched.attachments.run_dir, launched)
 
     async def wait(self) -> None:
         await asyncio.shield(self._follow)
@@ -246,6 +307,24 @@ def _launch(instance: Instance, attachments: Attachments, binary: Path) -> tuple
 
         process = spawn_recorded(argv, record, output=log, pass_fds=(listener.fileno(), config))
     return launched, process
+
+
+def differing(before: ResolvedSpec, after: ResolvedSpec) -> tuple[str, ...]:
+    """The sizes and limits in which two specs differ, as the command line names them. Pure."""
+    sizes = {"cpus": "cpus", "memory": "memory_bytes", "disk": "disk_bytes"}
+    found = [key for key, field in sizes.items() if getattr(before, field) != getattr(after, field)]
+    for field in Limits.__struct_fields__:
+        if not field.startswith("net_") and getattr(before.limits, field) != getattr(after.limits, field):
+            found.append(field.replace("_", "-"))
+    return tuple(found)
+
+
+def _other_volumes(given: Attachments, name: str) -> tuple[VolumeAttachment, ...]:
+    return tuple(volume for volume in given.volumes if volume.name != name)
+
+
+def _other_nics(given: Attachments, index: int) -> tuple[NicAttachment, ...]:
+    return tuple(nic for nic in given.nics if nic.index != index)
 
 
 def _clear(run_dir: Path) -> None:
