@@ -98,6 +98,10 @@ static long old_abi_call(void) {
     return result;
 }
 
+static long traced(void) {
+    return ptrace(PTRACE_TRACEME, 0, 0, 0);
+}
+
 static long many_descriptors(void) {
     for (int count = 0; count < 100000; count++)
         if (open("/dev/null", O_RDONLY) < 0)
@@ -209,7 +213,7 @@ static void processes(pid_t host) {
     CALL("pidfd_of_hosts_process", SYS_pidfd_open, host, 0);
     CALL("pidfd_getfd", SYS_pidfd_getfd, 0, 0, 0);
     TRY("ptrace_attach", ptrace(PTRACE_ATTACH, host, 0, 0));
-    TRY("ptrace_traceme", ptrace(PTRACE_TRACEME, 0, 0, 0));
+    apart("ptrace_traceme", traced);
     CALL("read_other_memory", SYS_process_vm_readv, getpid(), NULL, 0, NULL, 0, 0);
     CALL("write_other_memory", SYS_process_vm_writev, getpid(), NULL, 0, NULL, 0, 0);
     CALL("kcmp", SYS_kcmp, getpid(), getpid(), 0, 0, 0);
@@ -296,11 +300,10 @@ static void kernel(void) {
 }
 
 static void resources(void) {
-    TRY("raise_files", raised(RLIMIT_NOFILE, 1 << 24));
-    TRY("raise_processes", raised(RLIMIT_NPROC, RLIM_INFINITY));
+    TRY("raise_files", raised(RLIMIT_NOFILE, 1 << 30));
     TRY("raise_core", raised(RLIMIT_CORE, RLIM_INFINITY));
     TRY("lock_memory", mlock(environ, 1));
-    CALL("message_queue", SYS_mq_open, "x", O_RDWR | O_CREAT, 0600, NULL);
+    TRY("message_queue", closing(syscall(SYS_mq_open, "x", O_RDWR | O_CREAT, 0600, NULL)));
     apart("many_descriptors", many_descriptors);
     apart("fork_bomb", fork_bomb);
     say("environment", environ[0] == NULL ? "empty" : environ[0]);

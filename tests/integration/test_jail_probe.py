@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tests.integration.crun_guest import Guest, in_guest
 from yurt.drivers.qemu.jails import LIMITS, qemu_jail
 from yurt.host.jail import spawn_jailed
 from yurt.host.machinelog import MachineLog
+from yurt.model.limits import Limits
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("gcc")]
 SOURCE = Path(__file__).with_name("jail_probe.c")
@@ -98,12 +98,8 @@ def test_in_qemus_jail(place: Path, victim: subprocess.Popen[bytes]) -> None:
     log, program = MachineLog.make(), str(place / "probe")
     jail = replace(qemu_jail(program, UID, UID, (), kvm=False), limits=LIMITS)
     argv = [program, *arguments(place, victim.pid), "flood"]
-    secret = os.environ.setdefault("YURT_TEST_SECRET", "canary")  # of ours, not of the jail's
     process = spawn_jailed(argv, jail, lambda process: None, output=log.descriptor)
-    assert secret
-    deadline = time.monotonic() + 60
     _, status = os.waitpid(process.pid, 0)
-    assert time.monotonic() < deadline
     text = log.text()
     log.close()
     assert "\nend ok\n" in text
@@ -123,10 +119,10 @@ def test_in_a_container(place: Path, victim: subprocess.Popen[bytes]) -> None:
         await asyncio.to_thread(shutil.copy, place / "probe", inside)
         os.chown(inside, SLOT_IDS[0], SLOT_IDS[0])
         code, output = await guest.sh(" ".join(["/probe", *arguments(place, victim.pid)]))
-        assert code == 0
+        assert code == 0, output
         check("container", table(output))
 
-    in_guest(story)
+    in_guest(story, limits=Limits(pids=256))  # with the usual 4096, the fork bomb meets the limit of memory first
     for name in ("canary", "disk"):
         assert (place / name).read_text() == "untouched"
 
