@@ -122,7 +122,9 @@ def test_in_a_container(place: Path, victim: subprocess.Popen[bytes]) -> None:
         assert code == 0, output
         check("container", table(output))
 
-    in_guest(story, limits=Limits(pids=256))  # with the usual 4096, the fork bomb meets the limit of memory first
+    in_guest(
+        story, limits=Limits(pids=256)
+    )  # with the usual 4096, the fork bomb meets the limit of memory first
     for name in ("canary", "disk"):
         assert (place / name).read_text() == "untouched"
 
