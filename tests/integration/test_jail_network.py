@@ -42,7 +42,7 @@ def world() -> Iterator[tuple[str, str]]:
 
 def served(server: socket.socket) -> list[bytes]:
     """What every client so far has said."""
-    said = []
+    said: list[bytes] = []
     server.setblocking(False)
     while True:
         try:
