@@ -96,10 +96,14 @@ class Reclaimer:
                 each.cancel()
 
     def _machines(self) -> list[Instance]:
+        """Those that run and have balloons, also where the verb that starts them has not ended yet."""
+        found = (self.core.records.instances.get(key) for key in self.core.lives)
         return [
             instance
-            for instance in self.core.records.instances.values()
-            if instance.phase is Phase.RUNNING and isinstance(self.core.driver(instance), SupportsBalloon)
+            for instance in found
+            if instance is not None
+            and instance.phase in (Phase.STARTING, Phase.RUNNING)
+            and isinstance(self.core.driver(instance), SupportsBalloon)
         ]
 
     async def _look_once(self, *, pressed: bool) -> bool:
@@ -109,9 +113,9 @@ class Reclaimer:
         machines: dict[str, Instance] = {instance.id: instance for instance in self._machines()}
         for gone in set(self.core.lent) - set(machines):
             del self.core.lent[gone]
-        if not machines or not (host.short or self.core.lent or self._first):
+        first, self._first = self._first, False
+        if not machines or not (host.short or self.core.lent or first):
             return False
-        self._first = False
         found = await asyncio.gather(*(self._lender(each) for each in machines.values()))
         lenders = {each.id: each for each in found if each is not None}
         changes = targets(host, tuple(lenders.values()))
