@@ -35,6 +35,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD,
     20,
 )
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFLA_BR_MULTI_BOOLOPT, NO_LINK_LOCAL_LEARN = 46, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
 NODAD, PERMANENT = 0x02, 0x80
@@ -138,8 +139,14 @@ class Netlink:
     # links
 
     def add_bridge(self, name: str, mac: str, mtu: int) -> None:
-        """Make a bridge that is down. Raises Exists."""
-        info = attribute(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))
+        """Make a bridge that is down. Raises Exists.
+
+        It learns nothing from frames to link-local groups: those to LLDP's reach it without meeting the firewall, so a
+        guest could take another's MAC for itself with them.
+        """
+        options = attribute(IFLA_BR_MULTI_BOOLOPT, struct.pack("=II", NO_LINK_LOCAL_LEARN, NO_LINK_LOCAL_LEARN))
+        kind = text(IFLA_INFO_KIND, "bridge") + attribute(IFLA_INFO_DATA, options)
+        info = attribute(IFLA_LINKINFO, kind)
         self._add_link(name, mac, mtu, info)
 
     def add_veth(self, name: str, peer: str, mac: str, mtu: int) -> None:
