@@ -19,7 +19,9 @@ from yurt.model.instance import Instance, InstanceSpec, Kind, NetworkMode
 from yurt.model.network import DEFAULT_NETWORK, Network, NetworkSpec, Nic, NicSpec
 from yurt.model.settings import Settings
 from yurt.network.firewall import PortBinding
+from yurt.network.firewall.rules import is_domain
 from yurt.network.ipam import Subnet, define, device_name, free_number
+from yurt.network.names import NAMES_PORT
 from yurt.network.service import GuestPort
 from yurt.state.base import Delete, Put
 
@@ -137,6 +139,7 @@ def guest_ports(instance: Instance, networks: Mapping[str, Network], tag: str) -
                 ipv6=nic.ipv6,
                 rules=spec.rules,
                 publish=spec.publish if place == 0 else (),
+                dns=NAMES_PORT if any(is_domain(rule.peer) for rule in spec.rules) else 0,
             ),
         )
         for place, nic in enumerate(spec.nics)

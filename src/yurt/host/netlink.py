@@ -144,7 +144,9 @@ class Netlink:
         It learns nothing from frames to link-local groups: those to LLDP's reach it without meeting the firewall, so a
         guest could take another's MAC for itself with them.
         """
-        options = attribute(IFLA_BR_MULTI_BOOLOPT, struct.pack("=II", NO_LINK_LOCAL_LEARN, NO_LINK_LOCAL_LEARN))
+        options = attribute(
+            IFLA_BR_MULTI_BOOLOPT, struct.pack("=II", NO_LINK_LOCAL_LEARN, NO_LINK_LOCAL_LEARN)
+        )
         kind = text(IFLA_INFO_KIND, "bridge") + attribute(IFLA_INFO_DATA, options)
         info = attribute(IFLA_LINKINFO, kind)
         self._add_link(name, mac, mtu, info)

@@ -19,6 +19,7 @@ from yurt.host.netlink import Subnet
 from yurt.model.host import HostFacts
 from yurt.model.network import Network, Nic
 from yurt.network import firewall, wires
+from yurt.network.extras import Extras
 from yurt.network.firewall import NetworkRules, PortBinding
 from yurt.network.server import NameServer
 
@@ -71,6 +72,8 @@ class Networks:
         self._alias, self._table = f"yurt {layout.state}", self.tag or "main"
         self._ups: dict[str, NameServer] = {}
         self._ports: dict[str, GuestPort] = {}  # by device
+        self._extras = Extras(self._table)
+        self._expected: dict[str, Network] = {}  # networks of guests that run, before they are up
         self._locks: dict[str, asyncio.Lock] = {}
         self._firewall = asyncio.Lock()
         self._loaded = False
@@ -143,6 +146,7 @@ class Networks:
                 made = (port.nic.device, port.peer, port.nic.mac, port.network.mtu, self._alias)
                 await asyncio.to_thread(wires.make_port, *made)
             await self._load("".join(firewall.add_port(self._table, port.binding) for port in ports))
+            await self._extras.change((), ports)
             for port in ports:
                 await asyncio.to_thread(wires.plug_port, port.nic.device, port.network.bridge)
             self.introduce(instance_id, name, ports)
@@ -158,17 +162,20 @@ class Networks:
         if not there:
             return
         await asyncio.to_thread(wires.delete_links, *(port.nic.device for port in there))
+        opened = await self._extras.change(there, ())
         if self._loaded:
-            await self._load("".join(firewall.remove_port(self._table, port.binding) for port in there))
+            await self._load(
+                opened + "".join(firewall.remove_port(self._table, port.binding) for port in there)
+            )
 
     async def rebind(self, before: Sequence[GuestPort], after: Sequence[GuestPort]) -> None:
         """Give the ports of a guest that runs other rules and published ports. Safe to repeat.
 
         `before` is what the firewall has of them, unless this daemon knows better.
         """
-        text = ""
-        for old, new in zip(before, after, strict=True):
-            known = self._ports.get(old.nic.device, old)
+        known_ones = [self._ports.get(port.nic.device, port) for port in before]
+        text = await self._extras.change(known_ones, after)
+        for known, new in zip(known_ones, after, strict=True):
             if known.binding != new.binding:
                 text += firewall.change_port(self._table, known.binding, new.binding)
             self._ports[new.nic.device] = new
@@ -212,15 +219,22 @@ class Networks:
         if not keep:
             return
         self._ports = {port.nic.device: port for port in ports}
+        self._expected = {network.name: network for network in keep}
         for network in keep:
             try:
                 await self.up(network)
             except YurtError as error:
                 log.error("network %s cannot be brought up: %s", network.name, error)
                 self._tell("network.failed", network.name, {"reason": error.message})
+        self._expected = {}
         for port in ports:
             with contextlib.suppress(YurtError):
                 await asyncio.to_thread(wires.plug_port, port.nic.device, port.network.bridge)
+        for port in ports:
+            try:
+                await self._extras.change((), [port])
+            except YurtError as error:
+                log.error("a published port of %s: %s", port.binding.instance_id, error)
 
     async def _remove_strange_servers(self, known: set[str]) -> None:
         if not self._directory.is_dir():
@@ -237,22 +251,24 @@ class Networks:
                     return
                 except nft.NftFailed as error:
                     log.warning("the firewall is not as it was left, loading it anew: %s", error)
-            networks = [rules_of(server.network) for server in self._ups.values()]
-            await nft.load(
-                firewall.whole(self._table, networks, [port.binding for port in self._ports.values()])
-            )
+            await nft.load(self._whole())
             if not self._loaded:
                 self._loaded = True
                 self._spawn(self._guard_firewall())
+
+    def _whole(self) -> str:
+        """All of it; also for networks that are about to be brought up, whose guests run already."""
+        networks = {**self._expected, **{name: server.network for name, server in self._ups.items()}}
+        bindings = [port.binding for port in self._ports.values()]
+        rules = [rules_of(network) for network in networks.values()]
+        return firewall.whole(self._table, rules, bindings) + self._extras.restore()
 
     async def _guard_firewall(self) -> None:
         """Load our tables again when somebody else has flushed them."""
         table = firewall.table_name(self._table)
         async for _ in nft.lost(table):
             async with self._firewall:
-                networks = [rules_of(server.network) for server in self._ups.values()]
-                bindings = [port.binding for port in self._ports.values()]
-                await nft.load(firewall.whole(self._table, networks, bindings))
+                await nft.load(self._whole())
             log.warning("somebody took away the table %s; it was loaded again", table)
             self._tell("network.firewall-restored", table, {})
 
@@ -320,6 +336,7 @@ class Networks:
     async def close(self) -> None:
         """Let go of everything; networks stay up, and the next daemon takes them over."""
         self._closing = True
+        self._extras.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -63,7 +63,7 @@ def change_port(tag: str, before: PortBinding, after: PortBinding) -> str:
 
 
 def learned(tag: str, port: PortBinding, name: str, answers: Iterable[tuple[str, int]]) -> str:
-    """Let a guest reach the addresses of a domain name that its rules allow, each for so many seconds."""
+    """Let a guest reach the addresses of a domain name that its rules allow, each for so many seconds; 0 closes them."""
     table, lines = table_name(tag), []
     found = [(ip_address(text), int(seconds)) for text, seconds in answers]
     for rule in port.rules:
@@ -75,7 +75,7 @@ def learned(tag: str, port: PortBinding, name: str, answers: Iterable[tuple[str,
                 place = f"element inet {table} {kind}{far.version}"
                 # the time of an element is only set when it is new
                 lines += [f"add {place} {{ {key} timeout 1s }}", f"delete {place} {{ {key} }}"]
-                lines += [f"add {place} {{ {key} timeout {seconds}s }}"]
+                lines += [f"add {place} {{ {key} timeout {seconds}s }}"] if seconds else []
     return _text(lines)
 
 

@@ -248,6 +248,8 @@ INET = f"""\
 		udp sport 68 udp dport 67 accept
 		udp sport 546 udp dport 547 accept
 		icmpv6 type {{ 131, 132, 133, 135, 136, 143 }} accept
+		ct status dnat iifname . ip daddr @gateways4 accept
+		ct status dnat iifname . ip6 daddr @gateways6 accept
 		jump limits
 		iifname . ip saddr vmap @out4
 		iifname . ip6 saddr vmap @out6
@@ -256,8 +258,6 @@ INET = f"""\
 		icmpv6 type echo-request ip6 daddr fe80::/10 accept
 		meta l4proto @transports th dport 53 iifname . ip daddr @gateways4 accept
 		meta l4proto @transports th dport 53 iifname . ip6 daddr @gateways6 accept
-		ct status dnat iifname . ip daddr @gateways4 accept
-		ct status dnat iifname . ip6 daddr @gateways6 accept
 		counter drop
 	}}
 	chain limits {{

@@ -74,9 +74,6 @@ def _routed(port: PortBinding, direction: Direction) -> Iterator[str]:
     """`return` goes on to what holds for all guests; a rule that names one single address also opens what that closes:
     the host's own services, other networks, the cloud's metadata.
     """
-    if direction is Direction.OUT and any(is_domain(rule.peer) for rule in port.rules):
-        for version, family in (("4", "ip"), ("6", "ip6")):
-            yield f"meta l4proto @transports th dport 53 iifname . {family} daddr @gateways{version} return"
     opening = "accept" if direction is Direction.OUT else "return"
     yield from _decisions(port, direction, "return", opening)
 
