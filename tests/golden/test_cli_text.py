@@ -41,6 +41,7 @@ INSTANCES: list[dict[str, object]] = [
             "image": "tiny:v2\x1b[2J",
             "cpus": 16,
             "memory_bytes": 24 << 30,
+            "disk_bytes": 20 << 30,
             "labels": {},
             "limits": {"pids": 200, "cpu_quota": 1.5, "net_in_bps": 10**8, "disk_read_bps": 50 << 20},
         },

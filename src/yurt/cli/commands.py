@@ -185,7 +185,9 @@ COMMANDS = (
         options=(Option("dry-run", "only say what would happen"), JSON),
         positionals=(
             NAME,
-            Positional("KEY=VALUE", "the settings; an empty value takes a limit away", count="+"),
+            Positional(
+                "KEY=VALUE", "the settings; an empty value takes a limit away", count="+", complete="setting"
+            ),
         ),
         details="Says for each setting whether it holds now or from the next start on, and why. docs/limits.md has all "
         "settings: what is a flag of `yurt create` goes by the same name here, such as `memory=2G` or `net-in=100M`.",

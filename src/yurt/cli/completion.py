@@ -5,8 +5,10 @@ names of instances and images come from `yurt ls --quiet` and `yurt image ls --q
 from yurt.cli.arguments import Arguments, Command, Option
 from yurt.cli.commands import COMMANDS
 from yurt.cli.output import safe, write
+from yurt.cli.set import KEYS
 from yurt.errors import Invalid
 
+SETTINGS = tuple(f"{key}=" for key in KEYS)
 SHELLS = ("bash", "zsh", "fish")
 INSTANCES = "yurt ls --quiet 2>/dev/null"
 IMAGES = "yurt image ls --quiet 2>/dev/null"
@@ -39,7 +41,12 @@ def option_words(command: Command) -> "list[str]":
 
 
 def source_of(command: Command) -> str:
-    """What the positionals are completed with: instance, image, profile, network, recipe, file or empty."""
+    """What the positionals are completed with: instance, image, profile, network, recipe, file, setting or empty.
+
+    `setting`: an instance first, then what `yurt set` takes.
+    """
+    if any(place.complete == "setting" for place in command.positionals):
+        return "setting"
     return next((place.complete for place in command.positionals if place.complete), "")
 
 
@@ -76,6 +83,7 @@ def bash() -> str:
         cases="\n".join(cases),
         choices="\n".join(choices),
         instances=INSTANCES,
+        settings=" ".join(SETTINGS),
         images=IMAGES,
         profiles=PROFILES,
         volumes=VOLUMES,
@@ -140,6 +148,13 @@ _yurt() {{
         profile) COMPREPLY=($(compgen -W "$({profiles})" -- "$cur")) ;;
         network) COMPREPLY=($(compgen -W "$({networks})" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
+        setting)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "$({instances})" -- "$cur"))
+            else
+                compopt -o nospace 2>/dev/null
+                COMPREPLY=($(compgen -W '{settings}' -- "$cur"))
+            fi ;;
         volume) COMPREPLY=($(compgen -W "$({volumes})" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$({instances} | sed 's/$/:/')" -- "$cur")) ;;
     esac
@@ -203,10 +218,11 @@ def zsh() -> str:
     for command in COMMANDS:
         specs = [quoted(spec) for option in command.options for spec in zsh_option(option)]
         action = ZSH_ACTIONS.get(source_of(command), "_files")
+        words = [f"*: :{action}"]
+        if source_of(command) == "setting":
+            words = [f"1: :{ZSH_ACTIONS['instance']}", f"*: :({' '.join(SETTINGS)})"]
         lines.append(
-            f"        {quoted(command.name)}) _arguments "
-            + " ".join([*specs, quoted(f"*: :{action}")])
-            + " ;;"
+            f"        {quoted(command.name)}) _arguments " + " ".join([*specs, *map(quoted, words)]) + " ;;"
         )
     lines += ["    esac", "}", '_yurt "$@"']
     return "\n".join(lines) + "\n"
@@ -245,6 +261,7 @@ def fish() -> str:
                 "profile": f"({PROFILES})",
                 "volume": f"({VOLUMES})",
                 "network": f"({NETWORKS})",
+                "setting": f"({INSTANCES}) {' '.join(SETTINGS)}",
             }.get(source_of(command))
             if lister:
                 lines.append(f"complete -c yurt -n {quoted(condition)} -a {quoted(lister)}")

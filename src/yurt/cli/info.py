@@ -108,9 +108,11 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "phase": instance.get("phase"),
         "reason": instance.get("reason"),
         "image": spec.get("image"),
-        "cpus": spec.get("cpus"),
-        "memory": memory(spec.get("memory_bytes"), instance.get("lent_bytes")),
-        "disk": size(spec.get("disk_bytes")),
+        "cpus": now_and_then("cpus", spec.get("cpus"), instance),
+        "memory": now_and_then(
+            "memory", memory(spec.get("memory_bytes"), instance.get("lent_bytes")), instance
+        ),
+        "disk": now_and_then("disk", size(spec.get("disk_bytes")), instance),
         "limits": limits(spec.get("limits")),
         "pending": pending(instance.get("pending")),
         "network": spec.get("network"),

@@ -13,7 +13,7 @@ from yurt.units import format_size
 
 INTERVAL_S = 2.0
 FIRST_S = 0.5
-HEADS = ("NAME", "KIND", "CPU", "MEMORY", "LIMIT", "READ/S", "WRITE/S", "PIDS")
+HEADS = ("NAME", "KIND", "CPU", "CPUS", "MEMORY", "LIMIT", "READ/S", "WRITE/S", "PIDS")
 RIGHT = frozenset(HEADS[2:])
 
 
@@ -49,15 +49,17 @@ def size(value: object) -> str:
 def row(usage: "dict[str, object]") -> "list[object]":
     cpu, limit = usage.get("cpu_percent"), number(usage, "memory_limit_bytes")
     limit -= number(usage, "balloon_bytes")  # what it may use now
+    cpus, pids = number(usage, "cpu_limit"), number(usage, "pids_limit")
     return [
         usage.get("name"),
         usage.get("kind"),
         f"{cpu:.1f}%" if isinstance(cpu, (int, float)) else "",
+        f"{cpus:g}" if cpus else "",
         size(usage.get("memory_bytes")),
         size(limit) if limit else "",
         size(usage.get("read_bps")),
         size(usage.get("write_bps")),
-        usage.get("pids"),
+        f"{usage.get('pids')}/{pids:g}" if pids else usage.get("pids"),
     ]
 
 

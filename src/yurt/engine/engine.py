@@ -22,7 +22,7 @@ from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.policy import check_policy
 from yurt.engine.profileverbs import Profiles
 from yurt.engine.rehearse import rehearse_create, rehearse_start, rehearsed
-from yurt.engine.setverbs import rehearse_set
+from yurt.engine.setverbs import rehearse_set, with_limits
 from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS
 from yurt.engine.volumes import VolumesFace, volume_factories
@@ -233,7 +233,7 @@ class Engine(VolumesFace):
         found = []
         for (instance, _), usage in zip(running, counted, strict=True):
             if isinstance(usage, Usage):
-                found.append(msgspec.structs.replace(usage, name=instance.name))
+                found.append(with_limits(usage, instance, self.facts))
             elif not isinstance(usage, YurtError | OSError):
                 raise usage
         return sorted(found, key=lambda usage: usage.name)

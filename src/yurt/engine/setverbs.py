@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.drivers.base import Adjusted
+from yurt.drivers.container.bundle import DEFAULT_PIDS
 from yurt.engine import traffic
 from yurt.engine.capacity import verdict_on_change
 from yurt.engine.core import Core
@@ -20,7 +21,7 @@ from yurt.engine.settable import RUNS, SETTINGS, Apply, Change, at_once, effecti
 from yurt.engine.steps import InstancePlan
 from yurt.errors import Invalid, NotFound, WrongState, YurtError
 from yurt.model.host import HostFacts
-from yurt.model.instance import Instance, PendingSetting, Phase, ResolvedSpec
+from yurt.model.instance import Instance, Kind, PendingSetting, Phase, ResolvedSpec, Usage
 from yurt.model.operation import Changed, Operation, OperationStatus
 from yurt.units import exact_size
 
@@ -160,6 +161,19 @@ class SetSettings(InstancePlan):
                 "instance.set", operation.target, target_id=self.instance_id, data=operation.result
             )
         await self.core.settle_if_free(self.instance_id)
+
+
+def with_limits(usage: Usage, instance: Instance, facts: HostFacts) -> Usage:
+    """A driver's counters with the instance's name and the limits that hold now. Pure."""
+    spec = effective(instance, facts)
+    least = DEFAULT_PIDS if spec.kind is Kind.CONTAINER else 0
+    quota = spec.limits.cpu_quota or float(spec.cpus)
+    return replace(
+        usage,
+        name=instance.name,
+        cpu_limit=min(float(spec.cpus), quota) if spec.kind is Kind.CONTAINER else quota,
+        pids_limit=spec.limits.pids or least,
+    )
 
 
 async def rehearse_set(core: Core, name: str, settings: dict[str, str]) -> Operation:

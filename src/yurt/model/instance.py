@@ -216,3 +216,5 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     write_bytes: int
     pids: int
     balloon_bytes: int = 0  # of its memory, what the host has taken back for now
+    cpu_limit: float = 0.0  # processors' worth of time that it may use
+    pids_limit: int = 0  # 0: none

@@ -12,7 +12,7 @@ _yurt_command() {
         'resume') options='--label --detach --help --debug -l -d -h'; takes='--label -l'; source='instance' ;;
         'delete') options='--label --force --detach --help --debug -l -f -d -h'; takes='--label -l'; source='instance' ;;
         'rename') options='--help --debug -h'; takes=''; source='instance' ;;
-        'set') options='--dry-run --json --help --debug -h'; takes=''; source='instance' ;;
+        'set') options='--dry-run --json --help --debug -h'; takes=''; source='setting' ;;
         'ls') options='--label --json --quiet --help --debug -l -q -h'; takes='--label -l'; source='' ;;
         'info') options='--json --help --debug -h'; takes=''; source='instance' ;;
         'exec') options='--interactive --tty --no-tty --no-stdin --env --workdir --user --help --debug -i -t -T -n -e -w -u -h'; takes='--env -e --workdir -w --user -u'; source='instance' ;;
@@ -130,6 +130,13 @@ _yurt() {
         profile) COMPREPLY=($(compgen -W "$(yurt profile ls --quiet 2>/dev/null)" -- "$cur")) ;;
         network) COMPREPLY=($(compgen -W "$(yurt network ls --quiet 2>/dev/null)" -- "$cur")) ;;
         recipe) COMPREPLY=($(compgen -W "debian tiny" -- "$cur")) ;;
+        setting)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "$(yurt ls --quiet 2>/dev/null)" -- "$cur"))
+            else
+                compopt -o nospace 2>/dev/null
+                COMPREPLY=($(compgen -W 'cpus= memory= disk= cpu-shares= cpu-quota= cpu-pin= pids= disk-read-iops= disk-write-iops= disk-read-bps= disk-write-bps= net-in= net-out= processes= open-files= rules= publish= restart= autostart= autostart-order= autostart-delay= ttl= ttl-action= reclaim= protect=' -- "$cur"))
+            fi ;;
         volume) COMPREPLY=($(compgen -W "$(yurt volume ls --quiet 2>/dev/null)" -- "$cur")) ;;
         file) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(yurt ls --quiet 2>/dev/null | sed 's/$/:/')" -- "$cur")) ;;
     esac

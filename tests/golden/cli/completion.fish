@@ -156,7 +156,7 @@ complete -c yurt -n '__fish_seen_subcommand_from set' -l dry-run -d 'only say wh
 complete -c yurt -n '__fish_seen_subcommand_from set' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from set' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from set' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
-complete -c yurt -n '__fish_seen_subcommand_from set' -a '(yurt ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from set' -a '(yurt ls --quiet 2>/dev/null) cpus= memory= disk= cpu-shares= cpu-quota= cpu-pin= pids= disk-read-iops= disk-write-iops= disk-read-bps= disk-write-bps= net-in= net-out= processes= open-files= rules= publish= restart= autostart= autostart-order= autostart-delay= ttl= ttl-action= reclaim= protect='
 complete -c yurt -n __fish_use_subcommand -a ls -d 'list instances'
 complete -c yurt -n '__fish_seen_subcommand_from ls' -l label -d 'only instances with this label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from ls' -l json -d 'print JSON'
