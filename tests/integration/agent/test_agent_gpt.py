@@ -3,11 +3,14 @@
 import ctypes
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT
 
+from yurt.drivers.agent.client import AgentClient
+from yurt.errors import Unsupported
 from yurt.images.forms import partition_script
 from yurt.storage import gpt
 
@@ -94,3 +97,14 @@ def test_a_spoilt_table_is_left_alone(library: ctypes.CDLL, head: bytes) -> None
 def test_the_two_files_say_the_same_of_their_sizes() -> None:
     text = Path(ROOT / "agent/gpt.h").read_text()
     assert "#define GPT_HEAD (34 * GPT_SECTOR)" in text and gpt.HEAD_BYTES == 34 * gpt.SECTOR
+
+
+def test_an_agent_that_is_no_machines_grows_nothing(agent: Callable[..., None]) -> None:
+    """This host's vCPUs and disks are not a guest's."""
+
+    async def test(client: AgentClient, rig: object) -> None:
+        for wish in ({"cpus": 1}, {"memory_bytes": 1 << 30}, {"disk_bytes": 1 << 40}):
+            with pytest.raises(Unsupported, match="only a machine"):
+                await client.grow(**wish)
+
+    agent(test)
