@@ -92,7 +92,7 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
 
 
 # fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("nics", "privileges")
+UNREADY = ("privileges",)
 
 
 def _refuse_unready(spec: InstanceSpec) -> None:
