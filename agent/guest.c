@@ -164,6 +164,7 @@ int job_configure(const struct settings *s)
 {
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     guest_hostname(s);
+    guest_wait_nics(s);
     guest_network(s, false);
     if (root >= 0)
         guest_files(root, s);

@@ -17,6 +17,7 @@ bool guest_grow(const char *device, int mounted);
  * with the one address. `rename`: nobody uses them yet, so that each may get the name of its place, eth0, eth1, ...
  * 0, or -1 when something is missing. */
 int guest_network(const struct settings *s, bool rename);
+void guest_wait_nics(const struct settings *s); /* until the kernel has found them, or some seconds are over */
 
 /* device.c: waiting is for the kernel's uevents; a negative time means for ever. */
 bool device_wait(bool (*found)(void *context), void *context, int timeout_s); /* look, and again after each event */

@@ -13,6 +13,8 @@
 
 #include "guest.h"
 
+#define NIC_WAIT_S 5 /* for one that has just been plugged in */
+
 static void name_interface(struct ifreq *request, const char *name)
 {
     memset(request, 0, sizeof *request);
@@ -239,6 +241,31 @@ static int set_nic(int fd, const struct nic *n)
     if (n->ipv6[0] != 0 && set_nic6(name, n) < 0)
         done = -1;
     return done;
+}
+
+struct nic_search {
+    int fd;
+    const char *mac;
+};
+
+static bool look_for_nic(void *context)
+{
+    struct nic_search *wanted = context;
+    char name[IFNAMSIZ];
+    return find_mac(wanted->fd, wanted->mac, name, sizeof name);
+}
+
+void guest_wait_nics(const struct settings *s)
+{
+    struct nic n;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    for (char **text = s->nics; fd >= 0 && text != NULL && *text != NULL; text++) {
+        read_nic(*text, &n);
+        struct nic_search wanted = {fd, n.mac};
+        device_wait(look_for_nic, &wanted, NIC_WAIT_S);
+    }
+    if (fd >= 0)
+        close(fd);
 }
 
 static int set_nics(int fd, const struct settings *s, bool rename)

@@ -27,7 +27,7 @@ from yurt.model.instance import (
     Usage,
 )
 from yurt.model.names import InstanceId, Name, parse_name
-from yurt.model.network import Network, NetworkSpec
+from yurt.model.network import Network, NetworkSpec, NicSpec
 from yurt.model.operation import ErrorDocument, Event, Operation, OperationStatus
 from yurt.model.process import ExecRequest, FileStat
 from yurt.model.profile import SIZES, Profile, ProfileSettings, ProfileSpec
@@ -279,6 +279,21 @@ class DoubleNetworks:
         return known if dry_run else self.kept.pop(name)
 
 
+class DoubleNics:
+    """NICs that come and go without a trace."""
+
+    def __init__(self, engine: "DoubleEngine") -> None:
+        self._engine = engine
+
+    async def attach(self, network: str, instance_name: str, wish: NicSpec) -> Operation:
+        await self._engine.networks.get(network)
+        return self._engine.begin("nic-attach", (await self._engine.instance(instance_name)).name)
+
+    async def detach(self, network: str, instance_name: str) -> Operation:
+        await self._engine.networks.get(network)
+        return self._engine.begin("nic-detach", (await self._engine.instance(instance_name)).name)
+
+
 class DoubleEngine(DoubleVolumes):
     """Instances, images and operations in dictionaries. `hold` set makes operations run until `release`."""
 
@@ -289,6 +304,7 @@ class DoubleEngine(DoubleVolumes):
         self.agents: dict[str, DoubleAgent] = {}
         self.profiles = DoubleProfiles()
         self.networks = DoubleNetworks(self.records)
+        self.nics = DoubleNics(self)
         self.consoles: list[DoubleConsole] = []
         self.imports = DoubleImports(self)
         self.pictures = {

@@ -7,7 +7,7 @@ from yurt.api.volumesface import VolumesFace
 from yurt.model.host import Check
 from yurt.model.image import Image
 from yurt.model.instance import Instance, InstanceSpec, Usage
-from yurt.model.network import Network, NetworkSpec
+from yurt.model.network import Network, NetworkSpec, NicSpec
 from yurt.model.operation import Event, Operation
 from yurt.model.process import ExecRequest, FileStat
 from yurt.model.profile import Profile, ProfileSettings, ProfileSpec
@@ -106,6 +106,13 @@ class NetworksFace(Protocol):
     async def delete(self, name: str, *, dry_run: bool) -> Network: ...
 
 
+class NicsFace(Protocol):
+    """NICs of instances that are there."""
+
+    async def attach(self, network: str, instance_name: str, wish: NicSpec) -> Operation: ...
+    async def detach(self, network: str, instance_name: str) -> Operation: ...
+
+
 class EngineFace(VolumesFace, Protocol):
     """The engine. Verbs return at once with an operation that runs on; all else returns the answer."""
 
@@ -113,6 +120,8 @@ class EngineFace(VolumesFace, Protocol):
     def profiles(self) -> ProfilesFace: ...
     @property
     def networks(self) -> NetworksFace: ...
+    @property
+    def nics(self) -> NicsFace: ...
 
     async def instances(self, selector: dict[str, str]) -> list[Instance]: ...
     async def instance(self, name: str) -> Instance: ...

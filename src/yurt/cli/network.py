@@ -1,9 +1,11 @@
-"""`yurt network ls|info|create|delete`."""
+"""`yurt network ls|info|create|attach|detach|delete`."""
 
 from yurt.cli.arguments import Arguments
 from yurt.cli.info import moment
 from yurt.cli.local import connect
-from yurt.cli.output import print_fields, print_json, print_table, safe, write
+from yurt.cli.nics import nic_wish
+from yurt.cli.output import note, print_fields, print_json, print_table, safe, write
+from yurt.cli.progress import run_operation
 from yurt.client import requests
 from yurt.client.operations import as_document, as_documents
 
@@ -105,6 +107,30 @@ def delete(transport: "Transport", arguments: Arguments) -> int:
     return 0
 
 
+def attach(transport: "Transport", arguments: Arguments) -> int:
+    wish = nic_wish(arguments.word("NETWORK"))
+    network = str(wish.pop("network"))
+    operation = run_operation(
+        transport, requests.attach_nic(network, arguments.word("NAME"), wish), cancels=True
+    )
+    result = operation.get("result")
+    if isinstance(result, dict) and result.get("pending"):
+        note(f"pending: {safe(result['pending'])}")
+    return 0
+
+
+def detach(transport: "Transport", arguments: Arguments) -> int:
+    run_operation(transport, requests.detach_nic(arguments.word("NETWORK"), arguments.word("NAME")))
+    return 0
+
+
 def main(arguments: Arguments) -> int:
-    verbs = {"ls": show_list, "info": info, "create": create, "delete": delete}
+    verbs = {
+        "ls": show_list,
+        "info": info,
+        "create": create,
+        "attach": attach,
+        "detach": detach,
+        "delete": delete,
+    }
     return verbs[arguments.command.name.split()[1]](connect(), arguments)

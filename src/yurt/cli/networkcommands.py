@@ -32,6 +32,26 @@ NETWORK_COMMANDS = (
         details="The network `default` comes by itself; make it with this to have it otherwise.",
     ),
     Command(
+        "network attach",
+        "network",
+        "give an instance one more NIC",
+        positionals=(
+            Positional("NETWORK", "`NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=MAC]`", complete="network"),
+            Positional("NAME", "the instance", complete="instance"),
+        ),
+        details="A vm that runs gets it at once, everything else at its next start.",
+    ),
+    Command(
+        "network detach",
+        "network",
+        "take an instance's NIC away",
+        positionals=(
+            Positional("NETWORK", "the network; its last NIC there goes", complete="network"),
+            Positional("NAME", "the instance", complete="instance"),
+        ),
+        details="The first NIC of an instance stays.",
+    ),
+    Command(
         "network delete",
         "network",
         "delete networks that no instance uses",

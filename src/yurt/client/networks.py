@@ -3,6 +3,7 @@
 from yurt.client import requests
 from yurt.client.calls import Calls
 from yurt.model.network import Network
+from yurt.model.operation import Operation
 
 
 class Networks:
@@ -34,6 +35,16 @@ class Networks:
         spec: dict[str, object] = {"name": name, "ipv4": ipv4, "ipv6": ipv6, "nat": nat}
         spec |= {"isolated": isolated, "mtu": mtu, "domain": domain}
         return self._calls.get(requests.create_network(spec), Network)
+
+    def attach(self, name: str, instance: str, *, ipv4: str = "", ipv6: str = "", mac: str = "") -> Operation:
+        """Give an instance one more NIC, on this network. Raises NotFound, Exists, Exhausted, Unsupported."""
+        given = {"ipv4": ipv4, "ipv6": ipv6, "mac": mac}
+        wish: dict[str, object] = {key: text for key, text in given.items() if text}
+        return self._calls.operate(requests.attach_nic(name, instance, wish))
+
+    def detach(self, name: str, instance: str) -> Operation:
+        """Take an instance's last NIC on this network away. Raises NotFound, Invalid, WrongState."""
+        return self._calls.operate(requests.detach_nic(name, instance))
 
     def delete(self, name: str) -> Network:
         """Delete a network that no instance uses. Raises Busy."""

@@ -244,5 +244,15 @@ def create_network(spec: "dict[str, object]", *, dry_run: bool = False) -> Reque
     return Request("POST", "/v1/networks", [("dry_run", flag(dry_run))], body=spec)
 
 
+def attach_nic(network: str, instance: str, wish: "dict[str, object]") -> Request:
+    return Request(
+        "POST", f"{_network(network)}/attach", [("wait_s", "0")], body={"instance": instance, **wish}
+    )
+
+
+def detach_nic(network: str, instance: str) -> Request:
+    return Request("POST", f"{_network(network)}/detach", [("wait_s", "0")], body={"instance": instance})
+
+
 def delete_network(name: str, *, dry_run: bool = False) -> Request:
     return Request("DELETE", _network(name), [("dry_run", flag(dry_run))])

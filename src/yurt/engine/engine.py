@@ -18,6 +18,7 @@ from yurt.engine.keeper import Keeper
 from yurt.engine.live import Live, MainAttachment
 from yurt.engine.logs import read_tail
 from yurt.engine.netverbs import ManagedNetworks
+from yurt.engine.nicverbs import NIC_VERBS, Nics
 from yurt.engine.operation import Operations, PlanFactory
 from yurt.engine.policy import check_policy
 from yurt.engine.profileverbs import Profiles
@@ -44,7 +45,9 @@ class Engine(VolumesFace):
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        factories: dict[str, PlanFactory] = {cls.verb: _factory(core, cls) for cls in INSTANCE_VERBS}
+        factories: dict[str, PlanFactory] = {
+            cls.verb: _factory(core, cls) for cls in (*INSTANCE_VERBS, *NIC_VERBS)
+        }
         factories["image-build"] = lambda op: BuildImage(core, op.target)
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
@@ -54,7 +57,7 @@ class Engine(VolumesFace):
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)
         self.keeper = Keeper(core)
         self.profiles = Profiles(core)
-        self.networks = ManagedNetworks(core)
+        self.networks, self.nics = ManagedNetworks(core), Nics(core)
 
     @property
     def facts(self) -> HostFacts:

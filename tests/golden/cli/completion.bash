@@ -51,8 +51,10 @@ _yurt_command() {
         'network ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
         'network info') options='--json --help --debug -h'; takes=''; source='network' ;;
         'network create') options='--ipv4 --ipv6 --isolated --no-nat --mtu --domain --dry-run --json --help --debug -h'; takes='--ipv4 --ipv6 --mtu --domain'; source='' ;;
+        'network attach') options='--help --debug -h'; takes=''; source='network' ;;
+        'network detach') options='--help --debug -h'; takes=''; source='network' ;;
         'network delete') options='--dry-run --help --debug -h'; takes=''; source='network' ;;
-        'network ') words='ls info create delete'; single='' ;;
+        'network ') words='ls info create attach detach delete'; single='' ;;
         'host info') options='--json --help --debug -h'; takes=''; source='' ;;
         'host ') words='info'; single='' ;;
         'doctor') options='--json --help --debug -h'; takes=''; source='' ;;

@@ -387,10 +387,12 @@ complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcomm
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from delete' -a '(yurt volume ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a network -d 'network commands'
-complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a ls -d 'list networks'
-complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a info -d 'show a network and who is on it'
-complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a create -d 'make a network'
-complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create delete' -a delete -d 'delete networks that no instance uses'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a ls -d 'list networks'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a info -d 'show a network and who is on it'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a create -d 'make a network'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a attach -d 'give an instance one more NIC'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a detach -d 'take an instance'\''s NIC away'
+complete -c yurt -n '__fish_seen_subcommand_from network; and not __fish_seen_subcommand_from ls info create attach detach delete' -a delete -d 'delete networks that no instance uses'
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h
@@ -409,6 +411,12 @@ complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from attach' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from attach' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from attach' -a '(yurt network ls --quiet 2>/dev/null)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from detach' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from detach' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from detach' -a '(yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l dry-run -d 'only say whether they can be deleted'
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'

@@ -92,9 +92,11 @@ _yurt() {
             'ls:list networks'
             'info:show a network and who is on it'
             'create:make a network'
+            'attach:give an instance one more NIC'
+            'detach:take an instance'\''s NIC away'
             'delete:delete networks that no instance uses'
             ); _describe command commands; return; fi
-            [[ ' ls info create delete ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
+            [[ ' ls info create attach detach delete ' == *" $words[3] "* ]] && name="$name $words[3]" ;;
         host) if (( CURRENT == 3 )); then commands=(
             'info:show what this host is and has'
             ); _describe command commands; return; fi
@@ -146,6 +148,8 @@ _yurt() {
         'network ls') _arguments '--json[print JSON]' '--quiet[print only the name]' '-q[print only the name]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'network info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_networks' ;;
         'network create') _arguments '--ipv4[its IPv4 subnet; `none` for none (default\: a free private one)]:CIDR:' '--ipv6[its IPv6 subnet; `none` for none (default\: a free private one)]:CIDR:' '--isolated[no way out and no way in\: its guests reach each other and nobody else]' '--no-nat[guests keep their addresses on their way out; others must route back to them]' '--mtu[largest packet (default\: 1500)]:BYTES:' '--domain[what follows the names of its guests (default\: yurt)]:DOMAIN:' '--dry-run[check everything and show the result, but make nothing]' '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
+        'network attach') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_networks' ;;
+        'network detach') _arguments '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_networks' ;;
         'network delete') _arguments '--dry-run[only say whether they can be deleted]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_yurt_networks' ;;
         'host info') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;
         'doctor') _arguments '--json[print JSON]' '--help[show this help]' '-h[show this help]' '--debug[show where an error comes from (also YURT_DEBUG=1)]' '*: :_files' ;;

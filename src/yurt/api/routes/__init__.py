@@ -8,6 +8,7 @@ from yurt.api.routes import (
     imports,
     instances,
     networks,
+    nics,
     operations,
     profiles,
     settings,
@@ -27,5 +28,6 @@ ENDPOINTS = (
     *profiles.ENDPOINTS,
     *volumes.ENDPOINTS,
     *networks.ENDPOINTS,
+    *nics.ENDPOINTS,
     *operations.ENDPOINTS,
 )
