@@ -9,6 +9,7 @@ from yurt.cli.nics import nic_line
 from yurt.cli.output import print_fields, print_json
 from yurt.client import requests
 from yurt.client.operations import as_document
+from yurt.rules import format_publish, format_rule
 from yurt.units import format_duration, format_size
 
 
@@ -79,6 +80,30 @@ def shares(found: object) -> str:
     )
 
 
+def rules(found: object) -> str:
+    """Firewall rules as `yurt set` takes them."""
+    each = [rule for rule in found if isinstance(rule, dict)] if isinstance(found, list) else []
+    names = ("direction", "action", "protocol", "ports", "peer")
+    return "; ".join(
+        format_rule(*(str(rule.get(name, "all" if name == "protocol" else "")) for name in names))
+        for rule in each
+    )
+
+
+def published(found: object) -> str:
+    """Published ports as `yurt set` takes them."""
+    each = [port for port in found if isinstance(port, dict)] if isinstance(found, list) else []
+    return ",".join(
+        format_publish(
+            str(port.get("host_address", "")),
+            int(port.get("host_port", 0)),
+            int(port.get("guest_port", 0)),
+            str(port.get("protocol", "tcp")),
+        )
+        for port in each
+    )
+
+
 def nics(spec: "dict[str, object]") -> "dict[str, str]":
     """Each NIC by its name in the guest: its network, addresses and MAC."""
     found = spec.get("nics")
@@ -119,6 +144,8 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "volumes": volumes(spec.get("volumes")),
         "shares": shares(spec.get("shares")),
         **nics(spec),
+        "publish": published(spec.get("publish")),
+        "rules": rules(spec.get("rules")),
         "accelerator": instance.get("accelerator"),
         "agent": "answers" if instance.get("agent") else "",
         "pid": instance.get("pid"),

@@ -192,21 +192,30 @@ def reserve(
     Raises Exists, with who holds it, for a port that another instance has or a program of the host listens on.
     """
     mine = {key for key, holder in records.ports.items() if holder == instance_id}
-    occupied = list(listening)
     for port in wanted:
         _require_free(records, port, instance_id)
-        for listener in occupied if key_of(port) not in mine else []:
+    _require_unheard([port for port in wanted if key_of(port) not in mine], list(listening))
+    keys = {key_of(port) for port in wanted}
+    return [
+        *(Put(key, instance_id.encode()) for key in sorted(keys - mine)),
+        *(Delete(key) for key in sorted(mine - keys) if not besides),
+    ]
+
+
+def _require_unheard(wanted: Iterable[PublishedPort], listening: list[Listener]) -> None:
+    for port in wanted:
+        for listener in listening:
             same = (listener.protocol, listener.port) == (str(port.protocol), port.host_port)
             if same and overlap(port.host_address, listener.address):
                 raise Exists(
                     f"{listener.program} of this host listens on {port.protocol} port {port.host_port} already",
                     hint="choose another host port",
                 )
-    keys = {key_of(port) for port in wanted}
-    return [
-        *(Put(key, instance_id.encode()) for key in sorted(keys - mine)),
-        *(Delete(key) for key in sorted(mine - keys) if not besides),
-    ]
+
+
+def require_unheard(wanted: tuple[PublishedPort, ...]) -> None:
+    """Raise Exists when a program of this host listens on one of these ports now; the daemon itself does not count."""
+    _require_unheard(wanted, heard(wanted))
 
 
 def _require_free(records: Records, port: PublishedPort, instance_id: str) -> None:

@@ -153,6 +153,7 @@ class Start(InstancePlan):
     def begin(self) -> Writes:
         instance = self.instance
         require_rest(instance)
+        traffic.require_unheard(instance.spec.publish)
         claimed = self.core.claim(instance, self.operation_id, Phase.STARTING)
         verdict_on_start(self.core, instance.spec, besides=instance.id).require()
         return [put_instance(claimed)]
