@@ -82,6 +82,8 @@ def processes() -> Iterator[Leak]:
         evidence = ""
         if ours or PROGRAMS.match(name):
             evidence = f"{command} {groups} {links(pid)} {read(f'/proc/{pid}/environ')}"
+            if ours:  # what is in a jail names its home nowhere else
+                evidence += " " + read(f"/proc/{pid}/mountinfo")
             ours = ours or bool(OURS.search(f"{command} {groups} {links(pid)}"))
         if ours:
             start = read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19:20]
@@ -122,7 +124,7 @@ def networks() -> Iterator[Leak]:
             or Path(f"/sys/class/net/{name}/bridge").exists()
         )
         if re.match(r"yurt|yt", name) or (made and re.match(r"tap|br-?y|vnet", name)):
-            yield Leak("link", name)
+            yield Leak("link", name, read(f"/sys/class/net/{name}/ifalias"))
     for directory in (Path("/run/netns"), Path("/var/run/netns")):
         if directory.is_dir() and not directory.is_symlink():
             yield from (
@@ -175,6 +177,11 @@ def in_use() -> tuple[set[int], set[str]]:
         if (base / "instances").is_dir()
         for entry in (base / "instances").iterdir()
     }
+    for record in DEFAULT_RUN.glob("networks/*/dnsmasq.json"):
+        try:
+            pids.add(int(json.loads(record.read_bytes()).get("pid", 0)))
+        except (OSError, ValueError):
+            continue
     for instance in ids:
         try:
             launched = json.loads((DEFAULT_RUN / "instances" / instance / "launched.json").read_bytes())
@@ -193,6 +200,8 @@ def find() -> list[Leak]:
         for leak in source():
             if leak.pid in pids or (pids and leak.evidence == IN_USE):
                 continue
+            if pids and (leak.evidence == f"yurt {DEFAULT_STATE}" or leak.what.endswith(" yurt_main")):
+                continue  # links and tables of the host's own networks
             if any(instance in leak.what or instance in leak.evidence for instance in ids):
                 continue
             found.append(leak)

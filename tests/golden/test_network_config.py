@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from yurt.model.names import Name
 from yurt.model.network import Network, Nic
-from yurt.network.dns import dnsmasq_argv, dnsmasq_config, leases_of, names_of
-from yurt.network.server import server_argv
+from yurt.network.dns import CAPABILITIES, dnsmasq_argv, dnsmasq_config, leases_of, names_of
+from yurt.network.server import PLACE, server_jail
 
 GOLDEN = Path(__file__).parent / "network"
-DIRECTORY = Path("/run/yurt/networks/default")
+DIRECTORY = PLACE
 NETWORK = Network(
     name=Name("default"),
     number=1,
@@ -44,7 +44,6 @@ CASES = {
     "only-ipv6.conf": dnsmasq_config(replace(NETWORK, ipv4="", gateway4=""), DIRECTORY),
     "web1.hosts": names_of("web1", NICS),
     "web1.dhcp": leases_of(NICS),
-    "argv.txt": "\n".join(server_argv(NETWORK, DIRECTORY)) + "\n",
 }
 
 
@@ -59,4 +58,13 @@ def test_it_is_as_it_was(name: str) -> None:
 def test_what_is_said_does_not_depend_on_who_is_there() -> None:
     """The configuration holds no guest, so that no guest's name can become a line of it."""
     assert all("web1" not in text for name, text in CASES.items() if name.endswith(".conf"))
-    assert dnsmasq_argv("dnsmasq", DIRECTORY)[1] == "--keep-in-foreground"
+    argv = dnsmasq_argv("/usr/sbin/dnsmasq", PLACE)
+    assert argv[1:] == ["--keep-in-foreground", "--conf-file=/network/dnsmasq.conf", "--log-facility=-"]
+
+
+def test_the_jail_holds_its_own_files_and_only_one_place_to_write() -> None:
+    jail = server_jail(NETWORK, "/usr/sbin/dnsmasq", Path("/run/yurt/networks/default"))
+    assert jail.capabilities == CAPABILITIES and jail.groups == ()
+    assert jail.uid == jail.gid > 0x3D000000
+    writable = [bind for bind in jail.binds if bind.writable]
+    assert [bind.source for bind in writable] == ["/run/yurt/networks/default/own"]

@@ -12,10 +12,13 @@ from pathlib import Path
 from yurt.model.network import Network, Nic
 
 CONFIG, HOSTS, LEASES_OF, OWN, RECORD = "dnsmasq.conf", "hosts", "dhcp", "own", "dnsmasq.json"
+UPSTREAM = (
+    "resolv.conf"  # the host's own, copied: who has replaced that file would be unseen from within a jail
+)
 LEASE_S = 600  # short, so that an address that was given back is soon free for somebody else
 CACHE = 1000
 # DHCP and router advertisements need raw packets and neighbour entries; dnsmasq refuses to serve them without
-CAPABILITIES = ("net_admin", "net_bind_service", "net_raw")
+CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW")
 
 
 def dnsmasq_argv(program: str, directory: Path) -> list[str]:
@@ -48,7 +51,7 @@ def dnsmasq_config(network: Network, directory: Path) -> str:
         "quiet-dhcp",
         "quiet-dhcp6",
         "quiet-ra",
-        *(["no-resolv"] if network.isolated else []),
+        "no-resolv" if network.isolated else f"resolv-file={directory / UPSTREAM}",
         *_dhcp4(network),
         *_dhcp6(network),
     ]

@@ -1,6 +1,6 @@
 """One network's dnsmasq: started, found again by a later daemon, started anew when it ends, taken down.
 
-It runs as an unprivileged user of its own, outlives the daemon, and is found again through `dnsmasq.json`.
+It runs in a jail as an unprivileged user of its own, outlives the daemon, and is found again through `dnsmasq.json`.
 """
 
 import asyncio
@@ -14,12 +14,19 @@ import msgspec
 from yurt.errors import Timeout, ToolFailed
 from yurt.host import proc
 from yurt.host.files import remove_tree, write_atomic
-from yurt.host.gate import spawn_recorded
+from yurt.host.jail import spawn_jailed
+from yurt.host.jailroot import system_libraries
+from yurt.host.jailspec import HOST_NETWORK, Bind, JailSpec
 from yurt.host.machinelog import MachineLog
+from yurt.host.seccomp import AF_INET, AF_INET6, AF_UNIX
 from yurt.model.network import Network, Nic
 from yurt.network import dns
 
 READY_S, LOOK_S = 10.0, 0.005
+PLACE = Path("/network")  # where it finds its files in its jail
+RESOLVER = Path("/etc/resolv.conf")
+AF_NETLINK = 16
+LIMITS = (("core", 0), ("fsize", 16 << 20), ("nofile", 1024), ("as", 512 << 20))
 FIRST_SERVER_UID = 0x3D000000 + 0x8000  # above those of instances; the network's number selects one
 
 
@@ -30,20 +37,28 @@ class Record(msgspec.Struct, frozen=True):
     start: int
 
 
-def server_argv(network: Network, directory: Path) -> list[str]:
-    """The command, its privileges taken away first. Pure."""
+def server_jail(network: Network, program: str, directory: Path) -> JailSpec:
+    """The jail of one network's server: the host's network, its own files, and three capabilities. Pure but for looking."""
+    libraries, links = system_libraries()
     uid = FIRST_SERVER_UID + network.number
-    kept = ",".join(f"+{name}" for name in dns.CAPABILITIES)
-    drop = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs"]
-    drop += [f"--inh-caps=-all,{kept}", f"--ambient-caps=-all,{kept}", f"--bounding-set=-all,{kept}"]
-    return ["setpriv", *drop, "--", *dns.dnsmasq_argv("dnsmasq", directory)]
+    own = (Bind(str(directory), str(PLACE)), Bind(str(directory / dns.OWN), str(PLACE / dns.OWN), True))
+    return JailSpec(
+        uid=uid,
+        gid=uid,
+        capabilities=dns.CAPABILITIES,
+        binds=(*libraries, Bind(str(Path(program).resolve()), program), *own),
+        links=links,
+        network=HOST_NETWORK,
+        families=(AF_UNIX, AF_INET, AF_INET6, AF_NETLINK),
+        limits=LIMITS,
+    )
 
 
 class NameServer:
     """The server of one network, in `directory`."""
 
-    def __init__(self, network: Network, directory: Path) -> None:
-        self.network, self.directory = network, directory
+    def __init__(self, network: Network, directory: Path, program: str = "/usr/sbin/dnsmasq") -> None:
+        self.network, self.directory, self._program = network, directory, program
         self.process: proc.Process | None = None
 
     async def ensure(self, *, anew: bool = False) -> None:
@@ -51,7 +66,7 @@ class NameServer:
 
         Raises ToolFailed with its words.
         """
-        config = dns.dnsmasq_config(self.network, self.directory)
+        config = dns.dnsmasq_config(self.network, PLACE)
         await asyncio.to_thread(self._make_directories)
         if self.process is None:
             self.process = self._adopt()
@@ -70,6 +85,12 @@ class NameServer:
             place.mkdir(exist_ok=True)
             place.chmod(0o755)
         os.chown(self.directory / dns.OWN, uid, uid)
+        self._copy_upstream()
+
+    def _copy_upstream(self) -> None:
+        """Let it ask whom the host asks; it notices a new copy by itself."""
+        if not self.network.isolated:
+            self._write(self.directory / dns.UPSTREAM, _read(RESOLVER))
 
     def _adopt(self) -> proc.Process | None:
         try:
@@ -81,14 +102,15 @@ class NameServer:
     async def _start(self) -> None:
         ready = self.directory / dns.OWN / "pid"
         ready.unlink(missing_ok=True)
-        argv, words = server_argv(self.network, self.directory), MachineLog.make()
+        argv, words = dns.dnsmasq_argv(self._program, PLACE), MachineLog.make()
+        jail = server_jail(self.network, self._program, self.directory)
 
         def record(process: proc.Process) -> None:
             data = msgspec.json.encode(Record(process.pid, process.start))
             write_atomic(self.directory / dns.RECORD, data, durable=False)
 
         try:
-            process = await asyncio.to_thread(spawn_recorded, argv, record, output=words.descriptor)
+            process = await asyncio.to_thread(spawn_jailed, argv, jail, record, output=words.descriptor)
             try:
                 await self._wait_ready(process, ready)
             except TimeoutError as error:
@@ -132,6 +154,7 @@ class NameServer:
 
     def tell(self, instance_id: str, name: str, nics: list[Nic]) -> None:
         """Let a guest have its addresses by DHCP, and its name lead to them. Safe to repeat."""
+        self._copy_upstream()
         leases = self.directory / dns.LEASES_OF / instance_id
         text = dns.leases_of(nics)
         if _read(leases) not in ("", text):
@@ -142,7 +165,7 @@ class NameServer:
         self._write(self.directory / dns.HOSTS / instance_id, dns.names_of(name, nics))
 
     def _write(self, path: Path, text: str) -> None:
-        if _read(path) != text:
+        if _read(path) != text or not path.exists():
             write_atomic(path, text.encode(), mode=0o644, durable=False)
 
     def forget(self, instance_id: str) -> None:

@@ -107,7 +107,7 @@ class Networks:
                 return
             made = await asyncio.to_thread(wires.make_bridge, network, self._alias)
             if server is None or server.network != network:
-                server = NameServer(network, self._directory / network.name)
+                server = NameServer(network, self._directory / network.name, self._facts.tools["dnsmasq"])
             self._ups[network.name] = server
             self._watch()
             try:
