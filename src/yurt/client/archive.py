@@ -8,6 +8,7 @@ import os
 import stat as modes
 import tarfile
 
+from yurt.beneath import DIRECTORY, NEW_FILE, Tree, inner_parts
 from yurt.client import requests
 from yurt.client.operations import as_document
 from yurt.client.transport import nonsense
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from yurt.client.transport import Transport, Upload
 
 CHUNK = 256 << 10
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def contents_meant(path: str) -> bool:
@@ -202,7 +201,7 @@ def unpack(chunks: "Iterator[bytes]", directory: int, rename: str, *, owners: "b
         for _ in chunks:
             pass  # so that a transfer which is cut off in the padding still counts as cut off
         writer.finish()
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise nonsense("not a tar archive") from error
     finally:
         writer.close()
@@ -210,15 +209,13 @@ def unpack(chunks: "Iterator[bytes]", directory: int, rename: str, *, owners: "b
 
 class _Writer:
     def __init__(self, directory: int, rename: str, *, owners: bool) -> None:
-        self._root, self._rename, self._owners = directory, rename, owners
+        self._rename, self._owners = rename, owners
         self._prefix: list[str] | None = None
         self._later: list[tuple[list[str], tarfile.TarInfo]] = []
-        self._open: tuple[list[str], int] | None = None
+        self._tree = Tree(directory)
 
     def close(self) -> None:
-        if self._open is not None:
-            os.close(self._open[1])
-            self._open = None
+        self._tree.close()
 
     def member(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
         parts = self._place(info)
@@ -240,34 +237,22 @@ class _Writer:
             raise nonsense("an archive member that is no file, directory or link")
 
     def _place(self, info: tarfile.TarInfo) -> "list[str]":
-        parts = [part for part in info.name.split("/") if part not in ("", ".")]
-        if ".." in parts or "\0" in info.name or info.name.startswith("/"):
+        inner = inner_parts(info.name)
+        if inner is None or info.name.startswith("/"):
             raise Invalid("the archive holds a name that leads outside")
+        parts = list(inner)
         if self._prefix is None:
             self._prefix = parts[:1]
         if parts[: len(self._prefix)] != self._prefix:
             raise Invalid("the archive holds more than was asked for")
-        inner = parts[len(self._prefix) :]
-        return [self._rename, *inner] if self._rename else inner
+        below = parts[len(self._prefix) :]
+        return [self._rename, *below] if self._rename else below
 
     def _parent(self, parts: "list[str]") -> int:
-        wanted = parts[:-1]
-        if not wanted:
-            return self._root
-        if self._open is not None and self._open[0] == wanted:
-            return self._open[1]
-        current = os.dup(self._root)
-        for part in wanted:
-            try:
-                below = os.open(part, DIRECTORY, dir_fd=current)
-            except OSError as error:
-                raise Invalid(f"`{'/'.join(wanted)}` is not a directory, or leads through a link") from error
-            finally:
-                os.close(current)
-            current = below
-        self.close()
-        self._open = (wanted, current)
-        return current
+        try:
+            return self._tree.folder(tuple(parts[:-1]))
+        except OSError as error:
+            raise Invalid(f"`{'/'.join(parts[:-1])}` is not a directory, or leads through a link") from error
 
     def _make_room(self, parent: int, parts: "list[str]") -> None:
         try:
