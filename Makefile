@@ -14,7 +14,7 @@ RUN := PYTHONPATH=src $(PYTHON)
 PYTEST := $(RUN) -m pytest
 ARGS ?=
 QUICK := $(wildcard tests/lint tests/unit tests/golden tests/conformance)
-ALL := $(QUICK) $(wildcard tests/faults tests/integration)
+ALL := $(QUICK) $(wildcard tests/abuse tests/faults tests/integration)
 
 .PHONY: test check lint leaks bench size openapi lock wheel setup clean
 

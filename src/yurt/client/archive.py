@@ -219,6 +219,8 @@ class _Writer:
 
     def member(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
         parts = self._place(info)
+        if info.issparse() or any(key.startswith("GNU.sparse.") for key in info.pax_headers):
+            raise nonsense("a sparse archive member")  # a few bytes would stand for a full disk
         if not parts:
             if not info.isdir():
                 raise Invalid("what was to be copied is no directory", hint="leave out the `/.` at the end")
@@ -228,6 +230,8 @@ class _Writer:
         elif info.issym():
             parent = self._parent(parts)
             self._make_room(parent, parts)
+            if not 0 < len(os.fsencode(info.linkname)) < 4096:
+                raise nonsense("a link to nowhere")
             os.symlink(info.linkname, parts[-1], dir_fd=parent)
             if self._owners:
                 os.chown(parts[-1], info.uid, info.gid, dir_fd=parent, follow_symlinks=False)
