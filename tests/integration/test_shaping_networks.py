@@ -52,6 +52,8 @@ def apart(image_cache: Path) -> Iterator[Apart]:
         yield daemon
     finally:
         try:
+            daemon.yurt("delete", "--force", "one", check=False)
+            daemon.yurt("network", "delete", "default", check=False)  # its name server outlives the daemon
             daemon.clear()
             daemon.kill()
         finally:
