@@ -4,11 +4,14 @@ import struct
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.test_cgroup import layout_below, put
+from tests.unit.test_resolve import FACTS
 from tests.unit.test_settings import instance
 
 from yurt.drivers.container.adjust import first_limits, io_limits, processors
-from yurt.drivers.qemu.limits import asked_limits, memory_limit, overhead_bytes, rlimit_words
+from yurt.drivers.container.powers import check_powers
+from yurt.drivers.qemu.limits import asked_limits, make_group, memory_limit, overhead_bytes, rlimit_words
 from yurt.engine.limitcheck import parse_processors
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.host import cgroup_tree
@@ -170,3 +173,15 @@ def test_an_ext4_says_how_large_it_is(tmp_path: Path) -> None:
     image.write_bytes(bytes(4096))
     with pytest.raises(Invalid):
         ext4_bytes(image)
+
+
+@pytest.mark.parametrize("limits", [Wish(pids=100), Wish(cpu_quota=0.5), Wish(disk_read_bps=MIB)])
+def test_a_host_without_control_groups_of_ours_refuses_what_only_they_can_hold(limits: Wish) -> None:
+    bare = replace(FACTS, cgroups=replace(FACTS.cgroups, version=0))
+    check_powers(instance(Kind.CONTAINER).spec, bare)
+    check_powers(instance(Kind.CONTAINER, limits=Wish(open_files=100)).spec, bare)
+    with pytest.raises(Unsupported):
+        check_powers(instance(Kind.CONTAINER, limits=limits).spec, bare)
+    group = Group(bare.cgroups, "yurt/ab12")
+    with pytest.raises(Unsupported):
+        make_group(group, instance(limits=Wish(cpu_quota=0.5)).spec, "tcg")
