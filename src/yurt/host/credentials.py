@@ -38,8 +38,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def become(uid: int, gid: int, groups: Sequence[int] = (), capabilities: Sequence[str] = ()) -> None:
-    """Make the calling thread that user: no other groups, and no capability but those, in any set.
+def become(uid: int, gid: int, groups: Sequence[int] | None = (), capabilities: Sequence[str] = ()) -> None:
+    """Make the calling thread that user: no groups but those (`None`: as they are), no capability but those, in any set.
 
     What it starts can never rise again. Raises Denied without the rights to do so, Unsupported on other machines.
     """
@@ -55,8 +55,9 @@ def become(uid: int, gid: int, groups: Sequence[int] = (), capabilities: Sequenc
             _check(_libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "dropping a capability")
     _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "setting no-new-privileges")
     _check(_libc.prctl(PR_SET_KEEPCAPS, 1 if kept else 0, 0, 0, 0), "keeping capabilities")
-    listed = (ctypes.c_uint32 * max(1, len(groups)))(*groups)
-    _check(_libc.syscall(set_groups, len(groups), listed), "setting groups")
+    if groups is not None:
+        listed = (ctypes.c_uint32 * max(1, len(groups)))(*groups)
+        _check(_libc.syscall(set_groups, len(groups), listed), "setting groups")
     _check(_libc.syscall(set_gids, gid, gid, gid), "setting the group")
     _check(_libc.syscall(set_uids, uid, uid, uid), "setting the user")
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)

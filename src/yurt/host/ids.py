@@ -6,6 +6,7 @@ seldom more than one range (`/etc/subuid`), so that user's containers share it, 
 
 import msgspec
 
+TOOL_UID = 0x3CFFFFFF  # of tools that belong to no instance
 FIRST_UID = 0x3D000000
 FIRST_CONTAINER_ID = 0x40000000
 CONTAINER_IDS = 65536
@@ -22,6 +23,11 @@ class IdPlan(msgspec.Struct, frozen=True, kw_only=True):
     def private_ranges(self) -> bool:
         """Whether each container has ids that no other one has."""
         return not self.rootless
+
+    @property
+    def tool_uid(self) -> int:
+        """The user that runs tools which belong to no instance."""
+        return TOOL_UID if not self.rootless else min(self.total - 1, 65534)
 
     def machine_uid(self, slot: int) -> int:
         """The user that runs the machine (and the helpers) of the instance in this slot."""

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from yurt.errors import Denied, Timeout, ToolFailed
 from yurt.host import credentials, jailroot, landlock, mounts, proc, seccomp
 from yurt.host.jailspec import HOST_NETWORK, LIMITS, NO_NETWORK, Bind, JailSpec
+from yurt.host.rootless import current_ids
 from yurt.host.visit import in_own_thread
 
 CLONE_FILES, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x400, 0x20000, 0x2000000, 0x4000000
@@ -51,7 +52,9 @@ def enter(spec: JailSpec) -> None:
     mounts.unshare(CLONE_NEWCGROUP)
     _libc.sethostname(HOSTNAME, len(HOSTNAME))
     jailroot.build_root(spec)
-    credentials.become(spec.uid, spec.gid, spec.groups, spec.capabilities)
+    # the group that opens /dev/kvm has no number in a namespace of our own: there it can only be kept
+    keep = "kvm" in spec.devices and current_ids().rootless
+    credentials.become(spec.uid, spec.gid, None if keep else spec.groups, spec.capabilities)
     landlock.restrict(jailroot.fence_rules(spec), network=spec.network != NO_NETWORK)
     machine = platform.machine()
     seccomp.install(machine, seccomp.deny_filter(machine, spec.families))

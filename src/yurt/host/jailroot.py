@@ -10,6 +10,7 @@ from pathlib import Path
 from yurt.errors import NotFound
 from yurt.host import landlock, mounts
 from yurt.host.jailspec import DEVICE_NUMBERS, Bind, JailSpec
+from yurt.host.rootless import current_ids
 
 ANCHOR = Path(
     "/tmp"
@@ -43,12 +44,17 @@ def readable(*paths: str) -> tuple[Bind, ...]:
 def build_root(spec: JailSpec) -> None:
     """Make the jail's root and enter it. The thread must be in a mount namespace of its own. Under a millisecond."""
     mounts.mount("none", Path("/"), "", mounts.MS_REC | mounts.MS_PRIVATE)
+    borrowed = current_ids().rootless
     trees: list[tuple[int, Bind]] = []
     try:
         for bind in spec.binds:
             attributes = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
             attributes |= 0 if bind.writable else mounts.MOUNT_ATTR_RDONLY
             trees.append((_clone(bind.source, attributes), bind))
+        if borrowed:  # without real root nobody makes nodes: the host's own, as far as its modes let us
+            for name in spec.devices:
+                bind = Bind(f"/dev/{name}", f"/dev/{name}", True)
+                trees.append((_clone(bind.source, mounts.MOUNT_ATTR_NOSUID), bind))
         mounts.mount("tmpfs", ANCHOR, "tmpfs", mounts.MS_NOSUID, f"mode=755,size={ROOT_BYTES}")
         mounts.become_root(ANCHOR)
         for tree, bind in trees:
@@ -57,7 +63,8 @@ def build_root(spec: JailSpec) -> None:
     finally:
         for tree, _ in trees:
             os.close(tree)
-    _make_nodes(spec)
+    if not borrowed:
+        _make_nodes(spec)
     for place, target in spec.links:
         _make_parents(place)
         Path(place).symlink_to(target)

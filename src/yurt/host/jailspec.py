@@ -12,9 +12,6 @@ from msgspec import Meta
 
 from yurt.host.seccomp import AF_UNIX
 
-TOOL_UID = (
-    0x3CFFFFFF  # user and group of tools that belong to no instance; instances have the numbers after it
-)
 STANDARD_DEVICES = ("full", "null", "random", "urandom", "zero")
 DEVICE_NUMBERS = {
     "null": (1, 3),

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from yurt.drivers.base import Attachments
 from yurt.host.jailroot import readable, system_libraries
-from yurt.host.jailspec import HOST_NETWORK, STANDARD_DEVICES, TOOL_UID, Bind, JailSpec
+from yurt.host.jailspec import HOST_NETWORK, STANDARD_DEVICES, Bind, JailSpec
+from yurt.host.rootless import current_ids
 from yurt.host.seccomp import AF_INET, AF_UNIX
 from yurt.model.instance import ResolvedSpec
 
@@ -50,7 +51,8 @@ def machine_jail(qemu: str, attachments: Attachments, spec: ResolvedSpec, *, kvm
 
 def probe_jail(qemu: str, kernel: Path, *, kvm: bool) -> JailSpec:
     """The jail of the accelerator probe's QEMU."""
-    return qemu_jail(qemu, TOOL_UID, TOOL_UID, (Bind(str(kernel), KERNEL),), kvm=kvm)
+    uid = current_ids().tool_uid
+    return qemu_jail(qemu, uid, uid, (Bind(str(kernel), KERNEL),), kvm=kvm)
 
 
 def qemu_jail(qemu: str, uid: int, gid: int, own: tuple[Bind, ...], *, kvm: bool) -> JailSpec:
