@@ -22,7 +22,7 @@ from yurt.network.firewall import PortBinding
 from yurt.network.firewall.rules import is_domain
 from yurt.network.ipam import Subnet, define, device_name, free_number
 from yurt.network.names import NAMES_PORT
-from yurt.network.service import GuestPort
+from yurt.network.service import GuestPort, unfit
 from yurt.state.base import Delete, Put
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ log = logging.getLogger("yurt.networking")
 
 
 def network_mode(spec: InstanceSpec, settings: Settings, facts: HostFacts) -> NetworkMode:
-    """Which network a wish means: its own word, else the host owner's, else user-mode. Pure."""
+    """Which network a wish means: its own word, else the host owner's, else managed where this host can. Pure."""
     if spec.nics:
         return NetworkMode.MANAGED
     if spec.network is not None:
         return spec.network
     if settings.network.default is not None:
         return settings.network.default
-    return NetworkMode.USER
+    return NetworkMode.USER if unfit(facts)[0] else NetworkMode.MANAGED
 
 
 def wishes_of(spec: InstanceSpec, mode: NetworkMode) -> tuple[NicSpec, ...]:

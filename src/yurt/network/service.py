@@ -77,6 +77,7 @@ class Networks:
         self._locks: dict[str, asyncio.Lock] = {}
         self._firewall = asyncio.Lock()
         self._loaded = False
+        self._guard: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: socket.socket | None = None
         self._closing = False
@@ -126,9 +127,21 @@ class Networks:
             if not wires.exists(network.bridge):
                 return
             await asyncio.to_thread(wires.delete_links, network.bridge)
-            if self._loaded:
+            self._expected.pop(network.name, None)
+            if self._loaded and not await self._leave_firewall():
                 await self._load(firewall.remove_network(self._table, rules_of(network)))
         self._locks.pop(network.name, None)
+
+    async def _leave_firewall(self) -> bool:
+        """Take our tables away when no network needs them any more; whether that was so."""
+        async with self._firewall:
+            if self._ups or self._expected:
+                return False
+            self._loaded = False
+            if self._guard is not None:
+                self._guard.cancel()
+            await nft.load(firewall.gone(self._table))
+        return True
 
     def is_up(self, name: str) -> bool:
         """Whether a network is up, as far as this daemon knows."""
@@ -254,7 +267,7 @@ class Networks:
             await nft.load(self._whole())
             if not self._loaded:
                 self._loaded = True
-                self._spawn(self._guard_firewall())
+                self._guard = self._spawn(self._guard_firewall())
 
     def _whole(self) -> str:
         """All of it; also for networks that are about to be brought up, whose guests run already."""
@@ -323,10 +336,11 @@ class Networks:
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
