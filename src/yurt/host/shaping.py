@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 def mirror_name(device: str) -> str:
     """The `ifb` device behind another one. Names have 15 bytes at most, so it is made of a digest. Pure."""
-    return "yi-" + hashlib.blake2s(device.encode(), digest_size=6).hexdigest()
+    return "yti-" + hashlib.blake2s(device.encode(), digest_size=5).hexdigest()
 
 
 def bucket(device: str, rate_bps: int) -> Command:
