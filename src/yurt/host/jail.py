@@ -46,14 +46,14 @@ def enter(spec: JailSpec) -> None:
 
     Raises Denied, Unsupported or NotFound; the thread is then nowhere and must end.
     """
+    # the group that opens /dev/kvm has no number in a namespace of our own: there it can only be kept
+    keep = "kvm" in spec.devices and current_ids().rootless  # asked now: there is no /proc in there
     if spec.network not in (NO_NETWORK, HOST_NETWORK):
         _enter_network(spec.network)
     mounts.unshare(NAMESPACES | (CLONE_NEWNET if spec.network == NO_NETWORK else 0))
     mounts.unshare(CLONE_NEWCGROUP)
     _libc.sethostname(HOSTNAME, len(HOSTNAME))
     jailroot.build_root(spec)
-    # the group that opens /dev/kvm has no number in a namespace of our own: there it can only be kept
-    keep = "kvm" in spec.devices and current_ids().rootless
     credentials.become(spec.uid, spec.gid, None if keep else spec.groups, spec.capabilities)
     landlock.restrict(jailroot.fence_rules(spec), network=spec.network != NO_NETWORK)
     machine = platform.machine()

@@ -5,6 +5,7 @@ There it may mount, make networks and start guests under other ids, and can harm
 the namespace has one id only, and containers and image builds, which need many, say so.
 """
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from yurt.paths import ROOTLESS_UID
 BEHIND = "YURT_ROOTLESS_TRIED"  # set across the exec, so that a host that refuses is not asked for ever
 
 
+@functools.cache
 def current_ids() -> IdPlan:
     """The id plan of this process."""
     return plan_ids(Path("/proc/self/uid_map").read_text())
