@@ -162,6 +162,7 @@ class Daemon(Home):
     """A home with a daemon that the test owns: it can be killed and started again."""
 
     process: subprocess.Popen[bytes] | None = None
+    around: tuple[str, ...] = ()  # words before the daemon's own, such as what puts it into a namespace
 
     @property
     def pid(self) -> int:
@@ -177,7 +178,7 @@ class Daemon(Home):
         try:
             with (self.state / "yurtd.log").open("ab") as log:
                 self.process = subprocess.Popen(
-                    self.argv("daemon", "--ready-fd", str(writing)),
+                    [*self.around, *self.argv("daemon", "--ready-fd", str(writing))],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
