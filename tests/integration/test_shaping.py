@@ -87,22 +87,27 @@ def lab() -> Iterator[Lab]:
         made.close()
 
 
-def near(value: float, wanted: float) -> bool:
-    return abs(value - wanted) <= TOLERANCE * wanted
+def check_rates(lab: Lab, into: int | None, out: int) -> None:
+    """No measurement is above a rate, and one of three is near it: a busy host may be slower, never faster."""
+    for left in (2, 1, 0):
+        found = lab.rates()
+        assert into is None or found[0] <= (1 + TOLERANCE) * into, found
+        assert found[1] <= (1 + TOLERANCE) * out, found
+        least = 60 * MBIT if into is None else (1 - TOLERANCE) * into
+        if found[0] >= least and found[1] >= (1 - TOLERANCE) * out:
+            return
+        assert left, found
 
 
 def test_rates_hold_both_ways_and_change_while_packets_flow(lab: Lab) -> None:
     lab.shape(40 * MBIT, 10 * MBIT)
-    into, out = lab.rates()
-    assert near(into, 40 * MBIT) and near(out, 10 * MBIT), (into, out)
+    check_rates(lab, 40 * MBIT, 10 * MBIT)
     lab.shape(8 * MBIT, 30 * MBIT)
     lab.shape(8 * MBIT, 30 * MBIT)  # saying it twice changes nothing
-    into, out = lab.rates()
-    assert near(into, 8 * MBIT) and near(out, 30 * MBIT), (into, out)
+    check_rates(lab, 8 * MBIT, 30 * MBIT)
     # one direction is lifted, the other stays
     lab.shape(None, 30 * MBIT)
-    into, out = lab.rates()
-    assert into > 60 * MBIT and near(out, 30 * MBIT), (into, out)
+    check_rates(lab, None, 30 * MBIT)
 
 
 def test_nothing_is_left_when_rates_are_lifted_or_the_device_goes(lab: Lab) -> None:
