@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from yurt.drivers.base import Attachments
 from yurt.drivers.container.bundle import BundleFacts, runtime_config, systemd_arguments
 from yurt.model.host import CgroupLayout
-from yurt.model.instance import AccelMode, Init, Kind, NetworkMode, ResolvedSpec
+from yurt.model.instance import AccelMode, Init, Kind, NetworkMode, Privilege, ResolvedSpec
 from yurt.model.limits import Limits
 
 GOLDEN = Path(__file__).parent / "crun"
@@ -56,6 +56,7 @@ FACTS = BundleFacts(
 CASES = {
     "command": (COMMAND, FACTS),
     "command-limits": (LIMITED, FACTS),
+    "command-nesting": (replace(COMMAND, privileges=(Privilege.NESTING,)), FACTS),
     "busybox-init": (BUSYBOX, FACTS),
     "systemd": (SYSTEMD, FACTS),
     "systemd-hybrid": (SYSTEMD, replace(FACTS, hybrid=True)),

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from yurt.model.instance import Instance, PendingSetting, Phase, ResolvedSpec
+from yurt.model.isolation import isolation
 from yurt.model.operation import ErrorDocument
 
 Seconds = Annotated[float, Meta(ge=0, le=86400.0)]
@@ -14,7 +15,8 @@ Seconds = Annotated[float, Meta(ge=0, le=86400.0)]
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     """One instance. Times are seconds since the epoch; `operation` is the one that holds it.
 
-    `pending`: settings in `spec` that the running guest gets at its next start.
+    `pending`: settings in `spec` that the running guest gets at its next start. `isolation`: what stands between it and
+    the host, in a word (`none (TCG)`, `kvm`, `namespaces`; empty: not known before its first start) and in a line.
     """
 
     id: str
@@ -29,6 +31,8 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool = False
     exit_code: int | None = None
     accelerator: str = ""
+    isolation: str = ""
+    isolation_meaning: str = ""
     operation: str | None = None
     pending: dict[str, PendingSetting] = {}
     restarts: int = 0
@@ -37,12 +41,15 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     lent_bytes: int = 0
 
 
-_SHOWN = InstanceView.__struct_fields__
+_WORKED_OUT = ("isolation", "isolation_meaning")
+_SHOWN = tuple(name for name in InstanceView.__struct_fields__ if name not in _WORKED_OUT)
 
 
 def view(instance: Instance) -> InstanceView:
     """What the API shows of an instance's record."""
-    return InstanceView(**{name: getattr(instance, name) for name in _SHOWN})
+    word, meaning = isolation(instance.spec.kind, instance.accelerator, instance.spec.privileges)
+    shown = {name: getattr(instance, name) for name in _SHOWN}
+    return InstanceView(**shown, isolation=word, isolation_meaning=meaning)
 
 
 class ErrorReply(msgspec.Struct, frozen=True):

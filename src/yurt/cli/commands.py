@@ -35,6 +35,8 @@ SHAPE = (
         complete="network",
     ),
     Option("accel", "how a VM's CPUs run (default: measured)", value="ACCEL", choices=("auto", "kvm", "tcg")),
+    Option("nesting", "containers: let it run containers itself; its root reaches more of the host's kernel"),
+    Option("privileged", "containers: refused, as it would be root of this host; see `--nesting`"),
     Option("init", "start the image's own init, also when `--rm` comes with a command"),
     Option("no-init", "run the command as the guest's only program, without the image's init"),
 )

@@ -104,6 +104,12 @@ def published(found: object) -> str:
     )
 
 
+def isolation(instance: "dict[str, object]") -> str:
+    """What stands between it and the host: the word, and what it means."""
+    word, meaning = instance.get("isolation"), instance.get("isolation_meaning")
+    return f"{word}: {meaning}" if word else ""
+
+
 def nics(spec: "dict[str, object]") -> "dict[str, str]":
     """Each NIC by its name in the guest: its network, addresses and MAC."""
     found = spec.get("nics")
@@ -147,6 +153,8 @@ def fields(instance: "dict[str, object]") -> "dict[str, object]":
         "publish": published(spec.get("publish")),
         "rules": rules(spec.get("rules")),
         "accelerator": instance.get("accelerator"),
+        "isolation": isolation(instance),
+        "privileges": words(spec.get("privileges")),
         "agent": "answers" if instance.get("agent") else "",
         "pid": instance.get("pid"),
         "profiles": words(spec.get("profiles")),

@@ -37,6 +37,7 @@ def shape(arguments: Arguments) -> "dict[str, object]":
         "labels": arguments.pairs("label"),
         **network_wish(arguments.texts("network")),
         "accel": arguments.text("accel") or None,
+        "privileges": [name for name in ("nesting", "privileged") if arguments.flag(name)],
         "policy": policy_wish(arguments),
         "volumes": [parse_use(text) for text in arguments.texts("volume")],
         "shares": [parse_share(text) for text in arguments.texts("mount")],

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from yurt.drivers.agent.build import agent_binary, source_dir
 from yurt.drivers.agent.config import BootConfig, encode_config
-from yurt.drivers.base import Driver, DriverEvent, NicAttachment, SupportsDetach
+from yurt.drivers.base import Driver, DriverEvent, Launched, NicAttachment, SupportsDetach
 from yurt.drivers.qemu.accel import choose
 from yurt.engine.events import EventBus
 from yurt.engine.live import Live
@@ -33,7 +33,8 @@ from yurt.images.kernel import KernelStore
 from yurt.images.store import ImageStore
 from yurt.model.host import Accelerator, HostFacts
 from yurt.model.image import Image
-from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase
+from yurt.model.instance import Init, Instance, Kind, NetworkMode, Phase, Privilege
+from yurt.model.isolation import NESTING
 from yurt.model.operation import Progress
 from yurt.model.settings import Settings
 from yurt.model.volume import ROOT_SERIAL
@@ -108,10 +109,17 @@ class Core:
         """The accelerator of one start: the user's word wins, else the probe's. Raises Unsupported."""
         return choose(instance.spec.accel, await self.accelerator())
 
-    def announcement(self, accelerator: str) -> dict[str, object]:
-        """What the first client to start a guest under TCG is told, once per boot of the host: `notice`, or nothing."""
+    def announcement(self, launched: Launched | None) -> dict[str, object]:
+        """What a client that starts a guest is told as `notice`, or nothing.
+
+        Always which wall a container goes without; that guests run under TCG once per boot of the host.
+        """
+        if launched is None:
+            return {}
+        if launched.spec is not None and Privilege.NESTING in launched.spec.privileges:
+            return {"notice": f"with `--nesting`, {NESTING}"}
         verdict = self._verdict.result() if self._verdict is not None and self._verdict.done() else None
-        if accelerator != "tcg" or verdict is None or verdict.name != "tcg":
+        if launched.accelerator != "tcg" or verdict is None or verdict.name != "tcg":
             return {}
         try:
             self.layout.accel_announced.touch(exist_ok=False)

@@ -8,7 +8,17 @@ from yurt.engine.traffic import check_traffic
 from yurt.errors import Exhausted, Invalid, Unsupported
 from yurt.model.host import HostFacts
 from yurt.model.image import Image
-from yurt.model.instance import GIB, MIB, AccelMode, Init, InstanceSpec, Kind, NetworkMode, ResolvedSpec
+from yurt.model.instance import (
+    GIB,
+    MIB,
+    AccelMode,
+    Init,
+    InstanceSpec,
+    Kind,
+    NetworkMode,
+    Privilege,
+    ResolvedSpec,
+)
 from yurt.model.names import check_label
 from yurt.model.settings import Settings
 from yurt.units import format_size
@@ -22,7 +32,7 @@ def resolve(
     spec: InstanceSpec, image: Image, facts: HostFacts, settings: Settings | None = None
 ) -> ResolvedSpec:
     """Fill in every default. Raises Invalid for what contradicts itself, Exhausted for what this host does not have."""
-    _refuse_unready(spec)
+    _check_nics(spec)
     kind = kind_of(spec)
     cpus, memory, disk = sizes(spec, facts)
     _check_sizes(kind, cpus, memory, disk, facts)
@@ -31,6 +41,7 @@ def resolve(
     _check_texts(spec)
     policy = spec.policy.filled()
     check_policy(policy, ephemeral=spec.ephemeral)
+    check_privileges(spec)
     init = _init(spec, image)
     volumes, shares = checked_uses(spec)
     rules, publish = check_traffic(spec.rules, spec.publish, network)
@@ -62,7 +73,22 @@ def resolve(
         shares=shares,
         rules=rules,
         publish=publish,
+        privileges=tuple(sorted(set(spec.privileges))),
     )
+
+
+def check_privileges(spec: InstanceSpec) -> None:
+    """Refuse privileges that the kind cannot have. Raises Invalid, Unsupported."""
+    if spec.privileges and kind_of(spec) is not Kind.CONTAINER:
+        raise Invalid(
+            f"`{spec.privileges[0]}` is for containers: a {kind_of(spec)} has a kernel of its own to do as it likes with",
+            hint=f"leave out `--{spec.privileges[0]}`",
+        )
+    if Privilege.PRIVILEGED in spec.privileges:
+        raise Unsupported(
+            "a privileged container would be root of this host, which is no container that yurt makes",
+            hint="take `--nesting` to run containers in it, or `--as microvm` for a kernel of its own",
+        )
 
 
 def default_sizes(kind: Kind, facts: HostFacts) -> tuple[int, int, int]:
@@ -91,15 +117,7 @@ def check_change(spec: ResolvedSpec, facts: HostFacts) -> None:
     check_traffic(spec.rules, spec.publish, spec.network)
 
 
-# fields of the wish that this version can not grant yet: refused, never ignored
-UNREADY = ("privileges",)
-
-
-def _refuse_unready(spec: InstanceSpec) -> None:
-    plain = InstanceSpec(image=spec.image)
-    for name in UNREADY:
-        if getattr(spec, name) != getattr(plain, name):
-            raise Unsupported(f"`{name}` cannot be set yet")
+def _check_nics(spec: InstanceSpec) -> None:
     if spec.nics and spec.network not in (None, NetworkMode.MANAGED):
         raise Invalid(
             f"NICs on networks and `{spec.network}` exclude each other", hint="leave one of them out"

@@ -107,8 +107,7 @@ class Create(InstancePlan):
         return self.forget_writes()
 
     def result(self) -> dict[str, object]:
-        launched = self._launching.launched
-        told = self.core.announcement(launched.accelerator) if launched is not None else {}
+        told = self.core.announcement(self._launching.launched)
         return {"id": self.instance_id, "name": self.arguments["name"], **told}
 
     async def ended(self, operation: Operation) -> None:
@@ -177,8 +176,7 @@ class Start(InstancePlan):
         return [put_instance(rests)]
 
     def result(self) -> dict[str, object]:
-        launched = self._launching.launched
-        return self.core.announcement(launched.accelerator) if launched is not None else {}
+        return self.core.announcement(self._launching.launched)
 
     async def ended(self, operation: Operation) -> None:
         await self.core.settle_if_free(self.instance_id)

@@ -53,6 +53,9 @@ def enter(spec: JailSpec) -> None:
     mounts.unshare(NAMESPACES | (CLONE_NEWNET if spec.network == NO_NETWORK else 0))
     mounts.unshare(CLONE_NEWCGROUP)
     _libc.sethostname(HOSTNAME, len(HOSTNAME))
+    keep = (
+        keep or Path("/proc/self/setgroups").read_text().strip() == "deny"
+    )  # no subordinate ids: none may be given up
     jailroot.build_root(spec)
     credentials.become(spec.uid, spec.gid, None if keep else spec.groups, spec.capabilities)
     landlock.restrict(jailroot.fence_rules(spec), network=spec.network != NO_NETWORK)

@@ -1,7 +1,6 @@
 """What a jail is, as plain data: who a program is in it and all that it can see, open and use. Pure.
 
-Nothing in here says *how* the walls are made: host/jail.py makes them from a thread of root's, and `bubble_words` writes
-the same jail down for bubblewrap, which an ordinary user's daemon starts programs with.
+Nothing in here says *how* the walls are made: that is host/jail.py, for root's daemon and for an ordinary user's alike.
 """
 
 import resource
@@ -63,40 +62,3 @@ class JailSpec(msgspec.Struct, frozen=True, kw_only=True):
     network: str = NO_NETWORK  # an empty namespace of its own, the host's (`host`), or the path of one
     families: tuple[int, ...] = (AF_UNIX,)  # the kinds of sockets it may make
     limits: tuple[tuple[str, int], ...] = (("core", 0),)  # names from LIMITS; soft and hard
-
-
-def bubble_words(
-    spec: JailSpec, bwrap: str, *, uid: int, info_fd: int = -1, filter_fd: int = -1
-) -> list[str]:
-    """The words before a command that put it into this jail by bubblewrap, as user `uid` without root. Pure.
-
-    The program is process 1 of its namespace and bubblewrap waits outside; `info_fd` is told the program's own pid.
-    Groups and capabilities are none. Limits are for the caller to set.
-    """
-    words = [bwrap, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--as-pid-1", "--unshare-uts"]
-    words += [
-        "--unshare-cgroup-try",
-        "--clearenv",
-        "--cap-drop",
-        "ALL",
-        "--uid",
-        str(uid),
-        "--hostname",
-        "yurt",
-    ]
-    if spec.network == NO_NETWORK:
-        words.append("--unshare-net")
-    for device in spec.devices:
-        words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    for place, target in spec.links:
-        words += ["--symlink", target, place]
-    for bind in spec.binds:
-        words += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
-    if spec.scratch_bytes:
-        words += ["--size", str(spec.scratch_bytes), "--tmpfs", "/tmp"]
-    words += ["--remount-ro", "/"]
-    if filter_fd >= 0:
-        words += ["--seccomp", str(filter_fd)]
-    if info_fd >= 0:
-        words += ["--info-fd", str(info_fd)]
-    return [*words, "--"]

@@ -14,6 +14,8 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l env -d 'set an environm
 complete -c yurt -n '__fish_seen_subcommand_from run' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l nesting -d 'containers: let it run containers itself; its root reaches more of the host'\''s kernel'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
@@ -67,6 +69,8 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l env -d 'set an envir
 complete -c yurt -n '__fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l nesting -d 'containers: let it run containers itself; its root reaches more of the host'\''s kernel'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
@@ -288,6 +292,8 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l nesting -d 'containers: let it run containers itself; its root reaches more of the host'\''s kernel'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
@@ -321,6 +327,8 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l network -d 'network of a NIC, such as `default`; may be given again; or `user`: out through the host'\''s own sockets; `none`' -x -a 'none user (yurt network ls --quiet 2>/dev/null)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l accel -d 'how a VM'\''s CPUs run (default: measured)' -x -a 'auto kvm tcg'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l nesting -d 'containers: let it run containers itself; its root reaches more of the host'\''s kernel'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'

@@ -13,7 +13,7 @@ from yurt.drivers.base import Attachments
 from yurt.drivers.container.seccomp import seccomp_profile
 from yurt.drivers.trees import place_of, trees_of
 from yurt.model.host import CgroupLayout
-from yurt.model.instance import Init, ResolvedSpec
+from yurt.model.instance import Init, Privilege, ResolvedSpec
 
 AGENT_PATH = "/dev/.yurt/agent"
 DEFAULT_PIDS = 4096
@@ -35,6 +35,19 @@ CAPABILITIES = (
     "CAP_SETPCAP",
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
+)
+# what running containers takes besides, all of it inside the container's own user namespace
+NESTING_CAPABILITIES = (
+    "CAP_DAC_READ_SEARCH",
+    "CAP_IPC_OWNER",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BROADCAST",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_NICE",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_RESOURCE",
 )
 # reboot(2) ends only the pid namespace it is called in, and tells a halt from a restart; an init needs it to finish
 INIT_CAPABILITIES = ("CAP_SYS_BOOT",)
@@ -92,18 +105,23 @@ def boots_systemd(spec: ResolvedSpec) -> bool:
     return spec.systemd and spec.init is Init.IMAGE
 
 
+def nests(spec: ResolvedSpec) -> bool:
+    """Whether it may run containers itself."""
+    return Privilege.NESTING in spec.privileges
+
+
 def runtime_config(
     spec: ResolvedSpec, hostname: str, attachments: Attachments, facts: BundleFacts
 ) -> dict[str, Any]:
     """The whole config.json of one container. (`Any`: JSON of another project's schema.)"""
-    systemd = boots_systemd(spec)
+    systemd, nesting = boots_systemd(spec), nests(spec)
     return {
         "ociVersion": "1.0.2",
         "hostname": hostname,
         "root": {"path": facts.rootfs, "readonly": False},
         "process": _process(spec, facts),
         "mounts": [
-            *_mounts(systemd, facts.hybrid, str(attachments.agent_binary)),
+            *_mounts(systemd, facts.hybrid, str(attachments.agent_binary), nesting=nesting),
             *_tree_mounts(attachments),
         ],
         "linux": {
@@ -111,16 +129,18 @@ def runtime_config(
                 {"type": "user", "path": facts.userns},
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network", "cgroup")),
             ],
-            "seccomp": seccomp_profile(facts.architecture),
-            "maskedPaths": list(MASKED_PATHS),
+            "seccomp": seccomp_profile(facts.architecture, nesting=nesting),
+            # the kernel lets nobody mount a /proc that shows more than the one there is
+            "maskedPaths": [] if nesting else list(MASKED_PATHS),
             # systemd mounts over and writes below some of these; ownership protects them in a user namespace
-            "readonlyPaths": [] if systemd else list(READONLY_PATHS),
+            "readonlyPaths": [] if systemd or nesting else list(READONLY_PATHS),
         },
     }
 
 
 def _process(spec: ResolvedSpec, facts: BundleFacts) -> dict[str, Any]:
     capabilities = [*CAPABILITIES, *(INIT_CAPABILITIES if spec.init is Init.IMAGE else ())]
+    capabilities += NESTING_CAPABILITIES if nests(spec) else ()
     return {
         "terminal": False,
         "user": {"uid": 0, "gid": 0, "umask": 0o022},
@@ -147,7 +167,7 @@ def _rlimits(spec: ResolvedSpec, facts: BundleFacts) -> list[dict[str, Any]]:
     ]
 
 
-def _mounts(systemd: bool, hybrid: bool, agent: str) -> list[dict[str, Any]]:
+def _mounts(systemd: bool, hybrid: bool, agent: str, *, nesting: bool) -> list[dict[str, Any]]:
     def tmpfs(destination: str, *options: str) -> dict[str, Any]:
         return _mount(destination, "tmpfs", "tmpfs", "nosuid", "nodev", *options)
 
@@ -176,7 +196,7 @@ def _mounts(systemd: bool, hybrid: bool, agent: str) -> list[dict[str, Any]]:
             "noexec",
             "nodev",
             "relatime",
-            "rw" if systemd else "ro",
+            "rw" if systemd or nesting else "ro",
         ),
         _mount(AGENT_PATH, "bind", agent, "bind", "ro", "nosuid", "nodev"),
     ]

@@ -29,7 +29,7 @@ from yurt.drivers.base import (
     write_launched,
 )
 from yurt.drivers.container.adjust import Adjustment, first_limits, has_rates, limit_rates
-from yurt.drivers.container.bundle import DEVICE_RULES, boots_systemd
+from yurt.drivers.container.bundle import DEVICE_RULES, boots_systemd, nests
 from yurt.drivers.container.endings import ending, halt_signal
 from yurt.drivers.container.launch import BUNDLE, PID_FILE, RUNTIME_STATE, launch
 from yurt.drivers.container.nics import plug_in
@@ -358,7 +358,7 @@ def _make_group(group: Group, spec: ResolvedSpec, base: int) -> None:
         return
     group.create(first_limits(spec))
     group.restrict_devices(DEVICE_RULES)
-    if spec.init is Init.IMAGE:
+    if spec.init is Init.IMAGE or nests(spec):
         group.delegate(base, base)
 
 

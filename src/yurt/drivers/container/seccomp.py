@@ -24,15 +24,22 @@ set_mempolicy_home_node setns settimeofday stime swapoff swapon sysfs syslog umo
 ustat vhangup vm86 vm86old
 """
 FORBIDDEN = tuple(_FORBIDDEN.split())
+# what running containers takes: all of it works on the container's own namespaces only
+NESTED = frozenset(
+    """
+    clone3 fsconfig fsmount fsopen fspick keyctl mount mount_setattr move_mount open_tree pivot_root setns umount umount2
+    """.split()
+)
 ARCHITECTURES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
 
 
-def seccomp_profile(architecture: str) -> dict[str, Any]:
+def seccomp_profile(architecture: str, *, nesting: bool = False) -> dict[str, Any]:
     """The OCI `linux.seccomp` object for a machine (`x86_64`, `aarch64`). Calls of other ABIs (x32) end the program.
 
+    `nesting` leaves it namespaces and mounts of its own.
     (`Any`: the object is JSON of another project's schema.)
     """
 
@@ -47,8 +54,13 @@ def seccomp_profile(architecture: str) -> dict[str, Any]:
         return rule | ({"args": args} if args else {})
 
     flags = [1 << bit for bit in range(32) if CLONE_NEW_ANY >> bit & 1]
-    rules = [deny(list(ABSENT), ENOSYS), deny(list(FORBIDDEN), EPERM)]
-    rules += [deny(["clone", "unshare"], EPERM, masked(0, flag, flag)) for flag in flags]
+    left = NESTED if nesting else frozenset()
+    rules = [
+        deny([name for name in names if name not in left], errno)
+        for names, errno in ((ABSENT, ENOSYS), (FORBIDDEN, EPERM))
+    ]
+    if not nesting:
+        rules += [deny(["clone", "unshare"], EPERM, masked(0, flag, flag)) for flag in flags]
     rules += [deny(["socket"], EAFNOSUPPORT, equal(0, family)) for family in (AF_ALG, AF_VSOCK)]
     rules += [deny(["ioctl"], EPERM, masked(1, number, 0xFFFFFFFF)) for number in (TIOCSTI, TIOCLINUX)]
     return {
