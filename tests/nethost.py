@@ -91,6 +91,26 @@ def _fetch(home: Path) -> None:
         daemon.stop()
 
 
+def _lend(daemon: Daemon, cache: Path) -> None:
+    daemon.state.mkdir(mode=0o700)
+    for name in CACHED:
+        (daemon.state / name).symlink_to(cache / "state" / name, target_is_directory=True)
+
+
+@contextlib.contextmanager
+def second_yurt(first: NetDaemon) -> Iterator[NetDaemon]:
+    """Another yurt on the same host, with the same images. Who uses it takes away what it makes."""
+    daemon = NetDaemon(make_home(), host=first.host, outside=first.outside, around=first.around)
+    try:
+        _lend(daemon, (first.state / CACHED[0]).resolve().parent.parent)
+        daemon.start()
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill()
+        _leave(daemon.path)
+
+
 @contextlib.contextmanager
 def net_daemon_in(cache: Path) -> Iterator[NetDaemon]:
     """A daemon with the shipped images, in a host of its own that is gone afterwards with everything on it."""
@@ -104,9 +124,7 @@ def net_daemon_in(cache: Path) -> Iterator[NetDaemon]:
             run("ip", "netns", "add", namespace)
             made.append(namespace)
         _connect(host, outside)
-        daemon.state.mkdir(mode=0o700)
-        for name in CACHED:
-            (daemon.state / name).symlink_to(cache / "state" / name, target_is_directory=True)
+        _lend(daemon, cache)
         _fetch(daemon.path)
         daemon.start()
         yield daemon
@@ -121,4 +139,4 @@ def net_daemon_in(cache: Path) -> Iterator[NetDaemon]:
                 _leave(daemon.path)
 
 
-__all__ = ["HOST4", "HOST6", "OUTSIDE4", "OUTSIDE6", "NetDaemon", "net_daemon_in", "run"]
+__all__ = ["HOST4", "HOST6", "OUTSIDE4", "OUTSIDE6", "NetDaemon", "net_daemon_in", "run", "second_yurt"]

@@ -5,12 +5,14 @@ One daemon, one microVM and one VM serve the whole file.
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
-from tests.nethost import OUTSIDE4, OUTSIDE6, NetDaemon
+from tests.nethost import OUTSIDE4, OUTSIDE6, NetDaemon, second_yurt
 
 pytestmark = [
     pytest.mark.root,
@@ -198,3 +200,41 @@ def test_the_default_network_goes_and_comes(net_daemon: NetDaemon) -> None:
     assert not list((net_daemon.run / "networks").iterdir())
     net_daemon.yurt("run", "tiny", "--as", "container", "--rm", "--", "ping", "-c1", "-W5", OUTSIDE4)
     assert [network["name"] for network in net_daemon.json("network", "ls")] == ["default"]
+
+
+def test_after_a_reboot_of_the_host_all_of_it_comes_again(net_daemon: NetDaemon) -> None:
+    """Nothing that a reboot takes is missed: links, tables, servers and the run directory."""
+    net_daemon.yurt("run", "tiny", "--as", "container", "--name", "lasting", "--detach")
+    address = nics(net_daemon, "lasting")[0]
+    net_daemon.yurt("stop", "lasting")
+    server = server_pid(net_daemon)
+    net_daemon.stop()
+    os.kill(server, signal.SIGKILL)
+    for link in net_daemon.links():
+        net_daemon.on_host("ip", "link", "delete", link)
+    net_daemon.on_host("nft", "flush", "ruleset")
+    shutil.rmtree(net_daemon.run / "networks")
+    net_daemon.start()
+    assert net_daemon.links() == {}  # nobody needs any of it yet
+    net_daemon.yurt("start", "lasting")
+    assert nics(net_daemon, "lasting")[0] == address
+    assert "1 packets received" in net_daemon.exec("lasting", "ping", "-c1", "-W5", OUTSIDE4)
+    net_daemon.yurt("delete", "--force", "lasting")
+
+
+def test_two_yurts_on_one_host_share_nothing(net_daemon: NetDaemon) -> None:
+    net_daemon.yurt("run", "tiny", "--as", "container", "--name", "mine", "--detach")
+    own, before = net_daemon.json("network", "info", "default"), set(net_daemon.links())
+    with second_yurt(net_daemon) as other:
+        other.yurt("run", "tiny", "--as", "container", "--name", "mine", "--detach")
+        their = other.json("network", "info", "default")
+        assert their["bridge"] != own["bridge"]
+        assert not ip_network(their["ipv4"]).overlaps(ip_network(own["ipv4"]))
+        assert their["ipv6"] != own["ipv6"]
+        assert "1 packets received" in other.exec("mine", "ping", "-c1", "-W5", OUTSIDE4)
+        assert "0 packets received" in other.exec("mine", "ping", "-c1", "-W1", own["gateway4"], check=False)
+        other.yurt("delete", "--force", "mine")
+        other.yurt("network", "delete", "default")
+        assert set(net_daemon.links()) == before
+    assert "1 packets received" in net_daemon.exec("mine", "ping", "-c1", "-W5", OUTSIDE4)
+    net_daemon.yurt("delete", "--force", "mine")

@@ -18,6 +18,7 @@ from yurt.host.memory import available_bytes
 from yurt.host.packages import Package, install_command, missing_packages, parse_packages
 from yurt.host.space import free_bytes
 from yurt.model.host import Accelerator, Check, HostFacts
+from yurt.network.service import unfit
 from yurt.units import format_size
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -258,7 +259,7 @@ def overlay(facts: HostFacts) -> Check:
 
 
 def network(facts: HostFacts, readings: Readings) -> Check:
-    """VMs bring their own way out; a container's helper needs a tap device. Pure."""
+    """Managed networks where this host can; in user mode VMs bring their own way out, containers have a helper. Pure."""
     if not readings.tun:
         return Check(
             name="network",
@@ -274,7 +275,13 @@ def network(facts: HostFacts, readings: Readings) -> Check:
             detail="no helper for containers: they have no network but `--network none`",
             fix="apt-get install --no-install-recommends slirp4netns",
         )
-    return Check(name="network", status=OK, detail=f"QEMU's own for VMs, {helper} for containers")
+    reason = unfit(facts)[0]
+    default = f"user mode by default: {reason}" if reason else "managed, unless `yurt.toml` says otherwise"
+    return Check(
+        name="network",
+        status=OK,
+        detail=f"{default}; in user mode QEMU's own for VMs, {helper} for containers",
+    )
 
 
 def sources(readings: Readings) -> Check:
