@@ -48,6 +48,10 @@ def make_directories(layout: Layout) -> None:
     for path in (layout.state, layout.run, layout.instances_state, layout.instances_run):
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o711)
+    if layout.forms.is_dir():
+        layout.forms.chmod(
+            0o700
+        )  # images bring set-user-id programs; earlier versions let users of the host pass
 
 
 def make_drivers(facts: HostFacts) -> dict[Kind, Driver]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from yurt.errors import ToolFailed
 from yurt.host import proc
 from yurt.host.confine import confined
+from yurt.host.ids import TOOL_UID
+from yurt.host.rootless import current_ids
 
-CELL_UID = 0x3CFF_FFFF  # right below the instances' own
 OWNERS = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP")
 _TO_DROP = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 SOURCE = Path(__file__).resolve().parents[2]  # the package `yurt`
@@ -38,7 +39,7 @@ class Cell:
     cpu_s: int = 3600
 
 
-def cell_argv(cell: Cell, argv: Sequence[str], *, root: bool) -> list[str]:
+def cell_argv(cell: Cell, argv: Sequence[str], *, root: bool, uid: int = TOOL_UID) -> list[str]:
     """The whole command. Pure but for a look at how this host lays out /usr."""
     limits = [f"--as={cell.memory_bytes}", f"--fsize={cell.file_bytes}", f"--cpu={cell.cpu_s}"]
     words = ["prlimit", *limits, "--core=0", "--nofile=256", "--", "bwrap", "--unshare-ipc", "--unshare-pid"]
@@ -60,7 +61,7 @@ def cell_argv(cell: Cell, argv: Sequence[str], *, root: bool) -> list[str]:
         user = () if root else ("--unshare-user",)
         return [*words, *user, *(word for name in kept for word in ("--cap-add", name)), "--", *argv]
     dropped = [word for name in _TO_DROP for word in ("--cap-add", name)]
-    return [*words, *dropped, "--", *confined(argv, CELL_UID, CELL_UID)]
+    return [*words, *dropped, "--", *confined(argv, uid, uid)]
 
 
 async def run_in_cell(
@@ -77,7 +78,7 @@ async def run_in_cell(
     `input_fd` and `output_fd` become its standard input and output; they stay the caller's.
     """
     return await proc.run(
-        cell_argv(cell, argv, root=os.geteuid() == 0),
+        cell_argv(cell, argv, root=os.geteuid() == 0, uid=cell_uid()),
         timeout_s=timeout_s,
         check=False,
         input_fd=input_fd,
@@ -97,10 +98,15 @@ def python_in_cell(module: str) -> tuple[list[str], tuple[tuple[Path, str], ...]
     return [program, "-I", "-S", "-B", "-c", script], tuple(seen)
 
 
+def cell_uid() -> int:
+    """The user that programs in cells are; an ordinary user's daemon has other numbers."""
+    return current_ids().tool_uid
+
+
 def lend(path: Path) -> None:
     """Let the cell's user read a file or write in a directory of ours."""
     if os.geteuid() == 0:
-        os.chown(path, CELL_UID, CELL_UID)
+        os.chown(path, cell_uid(), cell_uid())
 
 
 def why_it_ended(done: proc.Finished) -> str:
