@@ -61,7 +61,7 @@ def test_ls_loads_next_to_nothing(host: CliHost) -> None:
         f"yurt.cli.{name}"
         for name in (
             *("main", "arguments", "commands", "ls", "local", "output"),
-            *("networkcommands", "profilecommands", "volumecommands"),
+            *("networkcommands", "nics", "profilecommands", "trafficcommands", "volumecommands"),
         )
     }
 
