@@ -81,7 +81,7 @@ LIMITS = (
     Option("open-files", "open files of one program in it", value="N"),
 )
 # what a wish for an instance and a profile have in common
-WISH = (*SHAPE, *POLICY, *LIMITS, *USES)
+WISH = (*SHAPE, *TRAFFIC, *POLICY, *LIMITS, *USES)
 STREAMS = (
     Option(
         "interactive", "pass on standard input (default: when it is no terminal, or with a tty)", short="i"
@@ -106,7 +106,6 @@ COMMANDS = (
         options=(
             *NEW,
             *WISH,
-            *TRAFFIC,
             *STREAMS,
             Option("rm", "delete it when the command or shell ends"),
             Option("detach", "start it, print its name and return", short="d"),
@@ -127,7 +126,6 @@ COMMANDS = (
         options=(
             *NEW,
             *WISH,
-            *TRAFFIC,
             Option("dry-run", "check everything and show the result, but make nothing"),
         ),
         positionals=(IMAGE,),

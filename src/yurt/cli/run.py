@@ -41,6 +41,8 @@ def shape(arguments: Arguments) -> "dict[str, object]":
         "policy": policy_wish(arguments),
         "volumes": [parse_use(text) for text in arguments.texts("volume")],
         "shares": [parse_share(text) for text in arguments.texts("mount")],
+        "rules": [parse_rule(word, text) for word, text in arguments.order if word in WORDS],
+        "publish": [parse_publish(text) for text in arguments.texts("publish")],
         "limits": limits_document({key: arguments.text(key) for key in LIMITS if arguments.flag(key)}),
     }
 
@@ -65,8 +67,6 @@ def make_spec(
     main = bool(command) and (alone or removed) and kind != "vm" and init != "image"
     spec: dict[str, object] = {
         **shape(arguments),
-        "rules": [parse_rule(word, text) for word, text in arguments.order if word in WORDS],
-        "publish": [parse_publish(text) for text in arguments.texts("publish")],
         "image": arguments.word("IMAGE"),
         "name": arguments.text("name") or None,
         "workdir": arguments.text("workdir") or None,

@@ -18,6 +18,11 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l nesting -d 'containers:
 complete -c yurt -n '__fish_seen_subcommand_from run' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from run' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from run' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart -d 'start it when the host has booted'
 complete -c yurt -n '__fish_seen_subcommand_from run' -l autostart-order -d 'lower ones are started first (default: 100)' -x
@@ -39,11 +44,6 @@ complete -c yurt -n '__fish_seen_subcommand_from run' -l processes -d 'processes
 complete -c yurt -n '__fish_seen_subcommand_from run' -l open-files -d 'open files of one program in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l mount -d 'show a directory of this host in the guest; may be given again' -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
-complete -c yurt -n '__fish_seen_subcommand_from run' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from run' -l interactive -d 'pass on standard input (default: when it is no terminal, or with a tty)' -s i
 complete -c yurt -n '__fish_seen_subcommand_from run' -l tty -d 'give the program a terminal (default: when input and output are terminals)' -s t
 complete -c yurt -n '__fish_seen_subcommand_from run' -l no-tty -d 'give the program no terminal' -s T
@@ -73,6 +73,11 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l nesting -d 'containe
 complete -c yurt -n '__fish_seen_subcommand_from create' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from create' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from create' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart -d 'start it when the host has booted'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l autostart-order -d 'lower ones are started first (default: 100)' -x
@@ -94,11 +99,6 @@ complete -c yurt -n '__fish_seen_subcommand_from create' -l processes -d 'proces
 complete -c yurt -n '__fish_seen_subcommand_from create' -l open-files -d 'open files of one program in it' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l volume -d 'attach a volume, mounted at PATH; may be given again' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l mount -d 'show a directory of this host in the guest; may be given again' -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
-complete -c yurt -n '__fish_seen_subcommand_from create' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from create' -l dry-run -d 'check everything and show the result, but make nothing'
 complete -c yurt -n '__fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
@@ -296,6 +296,11 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l autostart -d 'start it when the host has booted'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from create' -l autostart-order -d 'lower ones are started first (default: 100)' -x
@@ -331,6 +336,11 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l privileged -d 'containers: refused, as it would be root of this host; see `--nesting`'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l init -d 'start the image'\''s own init, also when `--rm` comes with a command'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l no-init -d 'run the command as the guest'\''s only program, without the image'\''s init'
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l publish -d 'let a port of the host lead to one of it; may be given again' -s p -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l allow-in -d 'let this reach it, such as `tcp:22`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l deny-in -d 'keep this from it, such as `192.0.2.0/24` or `all`' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l allow-out -d 'let it reach this, such as `10.0.0.0/8:443` or `example.org:443`; all else is then denied' -x
+complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l deny-out -d 'keep it from this, such as `udp` or `all`' -x
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l restart -d 'start it again when it has ended by itself (default: no)' -x -a 'no on-failure always'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l autostart -d 'start it when the host has booted'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from set' -l autostart-order -d 'lower ones are started first (default: 100)' -x
