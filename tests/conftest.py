@@ -121,9 +121,10 @@ class Home:
     def write_settings(self) -> None:
         """Networks of our own would be bridges in the host's namespace: only tests in one of theirs may have them."""
         settings = self.state / "yurt.toml"
-        if not settings.exists():
+        text = settings.read_text() if settings.exists() else ""
+        if "[network]" not in text:  # a test may have settings of its own
             self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            settings.write_text('[network]\ndefault = "user"\n')
+            settings.write_text(text + '[network]\ndefault = "user"\n')
 
     @property
     def socket(self) -> Path:
