@@ -122,7 +122,8 @@ def test_a_boot_of_the_host_starts_in_order_and_a_restart_of_the_daemon_does_not
 
 def test_a_start_that_does_not_fit_is_refused_with_its_sum(daemon: Daemon) -> None:
     daemon.stop()
-    (daemon.state / "yurt.toml").write_text('[admission]\nmemory_kept_free = "1G"\nmemory_overcommit = 0.1\n')
+    with (daemon.state / "yurt.toml").open("a") as settings:  # the test's own network default stays
+        settings.write('[admission]\nmemory_kept_free = "1G"\nmemory_overcommit = 0.1\n')
     daemon.start()
     limit = daemon.json("host", "info")["resources"]["memory"]["limit_bytes"]
     half = ("--memory", f"{limit // 2 + (1 << 20)}")
