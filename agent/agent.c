@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -50,11 +51,24 @@ static void note_exit(struct program *p, pid_t pid, int status)
     p->out[1].readable = p->out[1].fd >= 0;
 }
 
+/* Only a child that has made its parent its tracer (PTRACE_TRACEME) reports a stop here. Nobody traces it: it goes on
+ * untraced, with the signal that stopped it, but for the trap of execve. */
+static bool went_on(pid_t pid, int status)
+{
+    if (WIFEXITED(status) || WIFSIGNALED(status))
+        return false;
+    if (WIFSTOPPED(status))
+        ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)(WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status)));
+    return true;
+}
+
 static void reap(struct agent *a)
 {
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (went_on(pid, status))
+            continue;
         note_exit(a->main, pid, status);
         for (int i = 0; i < MAX_STREAMS; i++)
             if (a->streams[i] != NULL && a->streams[i]->program != a->main)

@@ -6,6 +6,7 @@ import os
 import secrets
 import select
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,30 @@ def test_streams_and_exit_codes(agent: Agent) -> None:
         info = await client.wait_ready()
         assert (info.pid, info.mode, info.has_main) == (rig.process.pid, "socket", False)
         await client.ping()
+
+    agent(test)
+
+
+def test_a_program_that_is_traced_or_stopped_has_not_ended(agent: Agent) -> None:
+    """PTRACE_TRACEME makes the agent a tracer, to whom every signal of the program is reported as a stop."""
+    traced = f"""if True:
+        import ctypes, os, signal, sys
+        ctypes.CDLL(None).ptrace(0, 0, 0, 0)
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        for number in (signal.SIGUSR1, signal.SIGCHLD):
+            os.kill(os.getpid(), number)
+        print("on", flush=True)
+        os.execv({sys.executable!r}, [{sys.executable!r}, "-c", "print('after'); raise SystemExit(9)"])
+    """
+
+    async def test(client: AgentClient, rig: Any) -> None:
+        assert await run(client, sys.executable, "-c", traced) == (9, b"on\nafter\n", b"")
+        session = await client.exec(ExecRequest(argv=("sh", "-c", "echo $$; kill -STOP $$; exit 4")))
+        pid = int(await read_until(session, b"\n"))
+        await run(client, "sh", "-c", f"until grep -q 'State:.T' /proc/{pid}/status; do sleep 0.01; done")
+        os.kill(pid, signal.SIGCONT)
+        assert await session.wait() == 4
+        await session.close()
 
     agent(test)
 
