@@ -12,6 +12,7 @@ from yurt.engine.operation import Operations, Plan, Step
 from yurt.engine.records import FORGET_AT_ONCE, KEEP_OPERATIONS, Records, Writes, put_operation
 from yurt.errors import Exhausted, WrongState
 from yurt.model.operation import Operation, OperationStatus
+from yurt.state.base import Delete, Put
 from yurt.state.sqlite import SqliteStore
 
 
@@ -246,3 +247,18 @@ def test_a_daemon_that_finds_too_many_operations_still_works(tmp_path: Path) -> 
         await store.close()
 
     asyncio.run(body())
+
+
+def test_the_lowest_slot_is_found_again_when_it_was_given_back(tmp_path: Path) -> None:
+    async def run() -> list[int]:
+        store = await SqliteStore.open(tmp_path / "yurt.db")
+        records, found = Records(store), list[int]()
+        for change in (Put("slots/1", b"a"), Put("slots/2", b"b"), Put("slots/3", b"c"), Delete("slots/2")):
+            await records.write(lambda change=change: [change])  # type: ignore[misc]
+            found.append(records.free_slot())
+        await records.write(lambda: [Put("slots/2", b"d")])
+        found.append(records.free_slot())
+        await store.close()
+        return found
+
+    assert asyncio.run(run()) == [2, 3, 4, 2, 4]

@@ -39,6 +39,7 @@ class Records:
         self.instances: dict[str, Instance] = {}
         self.names: dict[str, str] = {}
         self.slots: dict[int, str] = {}
+        self._all_taken_below = 1  # slots below are: to look at each of thousands would cost every create
         self.operations: dict[str, Operation] = {}
         self.networks: dict[str, Network] = {}  # by name
         self.volumes: dict[str, Volume] = {}  # by name
@@ -86,6 +87,8 @@ class Records:
             _keep(self.names, name, value.decode() if value is not None else None)
         elif area == "slots":
             _keep(self.slots, int(name), value.decode() if value is not None else None)
+            if value is None:
+                self._all_taken_below = min(self._all_taken_below, int(name))
 
     async def write(self, make: Callable[[], Writes]) -> None:
         """Apply the writes that `make` gives in one durable transaction.
@@ -137,8 +140,9 @@ class Records:
 
     def free_slot(self) -> int:
         """Return the lowest unused slot. Raises Exhausted."""
-        for slot in range(1, MAX_SLOT):
+        for slot in range(self._all_taken_below, MAX_SLOT):
             if slot not in self.slots:
+                self._all_taken_below = slot
                 return slot
         raise Exhausted(
             f"all {MAX_SLOT} places for instances are taken", hint="delete instances with `yurt delete`"
