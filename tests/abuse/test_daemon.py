@@ -16,7 +16,7 @@ from tests.abuse.oracles import World, nothing_outside, rss_bytes
 from tests.abuse.tars import file, folder, link
 from tests.conftest import Daemon, _daemon
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("bwrap", "zstd")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("zstd")]
 GROWTH_BYTES = 64 << 20
 LIMITS = '[imports]\nupload_bytes = "64M"\ntree_bytes = "128M"\nmembers = 5000\nseconds = 30.0\n'
 

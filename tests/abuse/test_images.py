@@ -25,7 +25,7 @@ CASES = all_cases()
 NAMING = {case.name for case in references() if case.declared == "qcow2"}
 QUOTAS = DiskQuotas(virtual_bytes=1 << 40, seconds=20)
 MIB = 1 << 20
-pytestmark = [pytest.mark.root, pytest.mark.needs("qemu-img", "bwrap")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("qemu-img")]
 
 
 @pytest.fixture(scope="session")

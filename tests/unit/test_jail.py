@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from yurt.errors import NotFound, Timeout, ToolFailed
-from yurt.host import credentials, landlock
+from yurt.host import credentials, landlock, proc
 from yurt.host.jail import run_jailed, spawn_jailed
 from yurt.host.jailroot import fence_rules, system_libraries
 from yurt.host.jailspec import Bind, JailSpec
@@ -151,3 +151,42 @@ def test_the_thread_that_walks_in_leaves_the_daemon_as_it_was() -> None:
     before = state()
     asyncio.run(run_jailed([SHELL, "-c", "true"], shell_jail(), timeout_s=20))
     assert state() == before
+
+
+@root
+def test_a_pipeline_of_two_tools_and_what_they_say_on_the_way() -> None:
+    """Many more bytes than a pipe holds, read by the second tool only once its gate is open; descriptors stay ours."""
+    said: list[str] = []
+    source = os.memfd_create("source")
+    os.write(source, b"x" * (1 << 20))
+    os.lseek(source, 0, os.SEEK_SET)
+    reading, writing = os.pipe()
+
+    async def both() -> tuple[proc.Finished, proc.Finished]:
+        async def first() -> proc.Finished:
+            script = "echo one >&2; cat; echo two >&2; printf rest >&2"
+            try:
+                return await run_jailed(
+                    [SHELL, "-c", script],
+                    jail,
+                    timeout_s=20,
+                    input_fd=source,
+                    output_fd=writing,
+                    on_stderr=said.append,
+                )
+            finally:
+                os.close(writing)
+
+        second = run_jailed([SHELL, "-c", "wc -c"], jail, timeout_s=20, input_fd=reading)
+        done = await asyncio.gather(first(), second)
+        return done[0], done[1]
+
+    tools = tuple(Bind(str(Path(name).resolve()), name) for name in ("/usr/bin/cat", "/usr/bin/wc"))
+    jail = shell_jail(binds=(*system_libraries()[0], *tools))
+    try:
+        left, right = asyncio.run(both())
+        assert int(right.stdout) == 1 << 20
+        assert (left.stdout, left.stderr, said) == (b"", b"one\ntwo\nrest", ["one", "two"])
+    finally:
+        os.close(reading)
+        os.close(source)

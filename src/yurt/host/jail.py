@@ -35,8 +35,9 @@ SHELL = "/bin/sh"
 # The scripts are constant; what varies are their arguments, the command. A shell exports the directory it is in.
 WAIT = 'read -r go || exit; unset PWD OLDPWD; exec "$@"'
 LASTING = (SHELL, "-c", f"{WAIT} </dev/null", "yurt-gate")
-PASSING = (SHELL, "-c", WAIT, "yurt-gate")  # what follows the line is the tool's standard input
+SINGLE_DIGITS = range(3, 10)  # descriptors that every shell can name
 OUTPUT_LIMIT = 16 << 20
+LINE_LIMIT = 4096  # of an unfinished line of standard error, its end
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,6 +81,12 @@ def with_shell(spec: JailSpec) -> JailSpec:
     )
 
 
+def passing(gate: int) -> tuple[str, ...]:
+    """The gate of a tool, whose standard input is its own: it waits on another descriptor, and closes that. Pure."""
+    script = f'read -r go <&{gate} || exit; exec {gate}<&-; unset PWD OLDPWD; exec "$@"'
+    return (SHELL, "-c", script, "yurt-gate")
+
+
 def _start(
     words: Sequence[str],
     spec: JailSpec,
@@ -88,8 +95,9 @@ def _start(
     stderr: int,
     pass_fds: Sequence[int],
     tasks: Sequence[Path],
+    gate: int = -1,
 ) -> proc.Child:
-    """Start the gate in the jail and set its limits. Blocking."""
+    """Start the gate in the jail and set its limits; it waits on `gate`, else `words` has a gate already. Blocking."""
     jail = with_shell(spec)
 
     def walk_in() -> proc.Child:
@@ -97,7 +105,13 @@ def _start(
             path.write_text("0")  # this thread alone: what it starts is born there
         mounts.unshare(CLONE_FILES)
         enter(jail)
-        child = proc.start_from_thread(words, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+        passed, command = [*pass_fds], [*words]
+        if gate >= 0:
+            taken = {stdin, stdout, stderr, *pass_fds}
+            place = next(number for number in SINGLE_DIGITS if number not in taken)
+            os.dup2(gate, place)  # in this thread's own table: the daemon's descriptor of that number stays
+            passed, command = [*passed, place], [*passing(place), *command]
+        child = proc.start_from_thread(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=passed)
         for name, value in spec.limits:
             try:
                 resource.prlimit(child.pid, LIMITS[name], (value, value))
@@ -160,19 +174,25 @@ async def run_jailed(
     pass_fds: Sequence[int] = (),
     output_bytes: int = OUTPUT_LIMIT,
     check: bool = True,
+    input_fd: int | None = None,
+    output_fd: int | None = None,
+    on_stderr: Callable[[str], None] | None = None,
 ) -> proc.Finished:
     """Run a tool in a jail to its end; of its output at most `output_bytes` each are kept, the rest is thrown away.
 
-    On timeout or cancellation every process of the jail is killed. Raises ToolFailed (with `check`) and Timeout.
+    `input_fd` (in place of `stdin`) and `output_fd` become its standard input and output; they stay the caller's.
+    `on_stderr` gets each line of standard error as it comes. On timeout or cancellation every process of the jail is
+    killed. Raises ToolFailed (with `check`) and Timeout.
     """
     pipes: list[int] = []
     process: proc.Process | None = None
     try:
-        pipes += [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
-        in_read, in_write, out_read, out_write, err_read, err_write = pipes
-        words = [*PASSING, *argv]
+        for _ in range(4):
+            pipes += os.pipe2(os.O_CLOEXEC)
+        gate_read, gate_write, in_read, in_write, out_read, out_write, err_read, err_write = pipes
+        ends = (in_read if input_fd is None else input_fd, out_write if output_fd is None else output_fd)
         starting = asyncio.create_task(
-            asyncio.to_thread(_start, words, spec, in_read, out_write, err_write, pass_fds, ())
+            asyncio.to_thread(_start, argv, spec, *ends, err_write, pass_fds, (), gate_read)
         )
         try:
             child = await asyncio.shield(starting)
@@ -181,15 +201,16 @@ async def run_jailed(
                 await proc.hold(await starting).end(grace_s=0)
             raise
         process = proc.hold(child)
-        for descriptor in (in_read, out_write, err_write):
+        os.write(gate_write, b"go\n")
+        for descriptor in (gate_read, gate_write, in_read, out_write, err_write):
             os.close(descriptor)
             pipes.remove(descriptor)
         try:
             async with asyncio.timeout(timeout_s):
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(_feed(in_write, pipes, b"go\n" + stdin))
+                    group.create_task(_feed(in_write, pipes, stdin))
                     out = group.create_task(_collect(out_read, pipes, output_bytes))
-                    err = group.create_task(_collect(err_read, pipes, output_bytes))
+                    err = group.create_task(_collect(err_read, pipes, output_bytes, on_stderr))
                 status = await process.wait() or 0
         except TimeoutError as error:
             raise Timeout(what=f"`{Path(argv[0]).name}`", timeout_s=timeout_s) from error
@@ -221,17 +242,24 @@ async def _feed(descriptor: int, pipes: list[int], data: bytes) -> None:
         writer.close()
 
 
-async def _collect(descriptor: int, pipes: list[int], limit: int) -> bytes:
+async def _collect(
+    descriptor: int, pipes: list[int], limit: int, on_line: Callable[[str], None] | None = None
+) -> bytes:
     loop = asyncio.get_running_loop()
     pipes.remove(descriptor)
     reader = asyncio.StreamReader(loop=loop)
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(descriptor, "rb", buffering=0)
     )
-    kept = bytearray()
+    kept, pending = bytearray(), b""
     try:
         while chunk := await reader.read(65536):
             kept += chunk[: max(0, limit - len(kept))]
+            if on_line is not None:
+                *lines, pending = (pending + chunk).split(b"\n")
+                pending = pending[-LINE_LIMIT:]
+                for line in lines:
+                    on_line(line.decode(errors="replace"))
     finally:
         transport.close()
     return bytes(kept)

@@ -56,7 +56,8 @@ def describe_status(status: int) -> str:
     return f"status {status}"
 
 
-def _not_installed(argv: Sequence[str]) -> ToolFailed:
+def not_installed(argv: Sequence[str]) -> ToolFailed:
+    """The error for a program that this host does not have."""
     return ToolFailed(
         f"`{argv[0]}` is not installed",
         argv=tuple(argv),
@@ -103,7 +104,7 @@ async def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _not_installed(words) from error
+        raise not_installed(words) from error
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await _communicate(process, stdin, on_stderr)
@@ -185,7 +186,7 @@ def spawn(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _not_installed(argv) from error
+        raise not_installed(argv) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -204,7 +205,7 @@ def become(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Turn this very process into another program, found in the clean PATH. Raises ToolFailed when it is not there."""
     program = shutil.which(argv[0], path=CLEAN_ENVIRONMENT["PATH"])
     if program is None:
-        raise _not_installed(argv)
+        raise not_installed(argv)
     os.execve(program, list(argv), dict(environ))
 
 
@@ -235,7 +236,7 @@ def start_from_thread(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _not_installed(argv) from error
+        raise not_installed(argv) from error
 
 
 def process_start(pid: int) -> int | None:

@@ -105,7 +105,7 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, op
 
 
 def deny_filter(architecture: str, families: Iterable[int]) -> bytes:
-    """The filter as `struct sock_filter[]`, for seccomp(2) and `bwrap --seccomp`. Pure.
+    """The filter as `struct sock_filter[]`, for seccomp(2). Pure.
 
     `families`: the socket families that may be made. Raises Unsupported for a machine without a table.
     """

@@ -1,27 +1,27 @@
 """A cell: where a program looks at bytes from outside. It sees the system's programs, what it is given, and nothing else.
 
-Namespaces of its own (mounts, processes, network without an interface, IPC, host name), a root that holds /usr read-only
-and the given paths, an unprivileged user without capabilities (or root with the few that unpacking owners needs, and
-only the tree it fills), no way to gain any, an empty environment, limits on memory, file size and CPU time.
+It is a jail as host/jail.py makes them: a root that holds the program, the system's libraries and the given paths, no
+network, an unprivileged user without capabilities (or root with the few that unpacking owners needs, and only the tree it
+fills), the system call filter and Landlock, limits on memory, file size and CPU time.
 """
 
 import os
+import shutil
+import signal
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yurt.errors import ToolFailed
 from yurt.host import proc
-from yurt.host.confine import confined
-from yurt.host.ids import TOOL_UID
+from yurt.host.jail import run_jailed
+from yurt.host.jailroot import system_libraries
+from yurt.host.jailspec import Bind, JailSpec
 from yurt.host.rootless import current_ids
 
 OWNERS = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP")
-_TO_DROP = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 SOURCE = Path(__file__).resolve().parents[2]  # the package `yurt`
-_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_FATAL = {"SIGXCPU": "time", "SIGXFSZ": "room", "SIGKILL": "memory"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,29 +39,25 @@ class Cell:
     cpu_s: int = 3600
 
 
-def cell_argv(cell: Cell, argv: Sequence[str], *, root: bool, uid: int = TOOL_UID) -> list[str]:
-    """The whole command. Pure but for a look at how this host lays out /usr."""
-    limits = [f"--as={cell.memory_bytes}", f"--fsize={cell.file_bytes}", f"--cpu={cell.cpu_s}"]
-    words = ["prlimit", *limits, "--core=0", "--nofile=256", "--", "bwrap", "--unshare-ipc", "--unshare-pid"]
-    words += ["--unshare-net", "--unshare-uts", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    words += ["--ro-bind", "/usr", "/usr", "--dev", "/dev"]
-    for name in _MERGED:
-        path = Path("/") / name
-        if path.is_symlink():
-            words += ["--symlink", f"usr/{name}", f"/{name}"]
-        elif path.is_dir():
-            words += ["--ro-bind", f"/{name}", f"/{name}"]
-    for outside, inside in cell.read:
-        words += ["--ro-bind", str(outside), inside]
-    for outside, inside in cell.write:
-        words += ["--bind", str(outside), inside]
-    words += ["--chdir", "/"]
-    if cell.owners or not root:
-        kept = OWNERS if cell.owners and root else ()
-        user = () if root else ("--unshare-user",)
-        return [*words, *user, *(word for name in kept for word in ("--cap-add", name)), "--", *argv]
-    dropped = [word for name in _TO_DROP for word in ("--cap-add", name)]
-    return [*words, *dropped, "--", *confined(argv, uid, uid)]
+def cell_jail(cell: Cell, program: str, uid: int) -> JailSpec:
+    """The jail that a cell is, for a program at its place on the host. Pure but for a look at the system's libraries."""
+    libraries, links = system_libraries()
+    given = [Bind(str(outside), inside) for outside, inside in cell.read]
+    given += [Bind(str(outside), inside, True) for outside, inside in cell.write]
+    return JailSpec(
+        uid=0 if cell.owners else uid,
+        gid=0 if cell.owners else uid,
+        capabilities=OWNERS if cell.owners else (),
+        binds=(*libraries, Bind(str(Path(program).resolve()), program), *given),
+        links=links,
+        limits=(
+            ("as", cell.memory_bytes),
+            ("core", 0),
+            ("cpu", cell.cpu_s),
+            ("fsize", cell.file_bytes),
+            ("nofile", 256),
+        ),
+    )
 
 
 async def run_in_cell(
@@ -73,12 +69,16 @@ async def run_in_cell(
     output_fd: int | None = None,
     on_stderr: Callable[[str], None] | None = None,
 ) -> proc.Finished:
-    """Run a program in a cell to its end; its status is the caller's to judge. Raises Timeout, and ToolFailed without bwrap.
+    """Run a program in a cell to its end; its status is the caller's to judge. Raises Timeout, and ToolFailed without it.
 
     `input_fd` and `output_fd` become its standard input and output; they stay the caller's.
     """
-    return await proc.run(
-        cell_argv(cell, argv, root=os.geteuid() == 0, uid=cell_uid()),
+    program = shutil.which(argv[0], path=proc.CLEAN_ENVIRONMENT["PATH"])
+    if program is None:
+        raise proc.not_installed(argv)
+    return await run_jailed(
+        [program, *argv[1:]],
+        cell_jail(cell, program, cell_uid()),
         timeout_s=timeout_s,
         check=False,
         input_fd=input_fd,
@@ -89,10 +89,11 @@ async def run_in_cell(
 
 def python_in_cell(module: str) -> tuple[list[str], tuple[tuple[Path, str], ...]]:
     """The command that calls `main()` of one of our modules with the standard library alone, and what it has to see."""
-    seen = [(SOURCE, "/source/yurt")]
-    base = Path(sys.base_prefix)
-    if not base.is_relative_to("/usr"):
-        seen.append((base, str(base)))
+    base, library = Path(sys.base_prefix), Path(sysconfig.get_path("stdlib"))
+    own = (
+        library if base == Path("/usr") else base
+    )  # of the system's Python no more than its standard library
+    seen = [(SOURCE, "/source/yurt"), (own, str(own))]
     program = str(Path(getattr(sys, "_base_executable", "") or sys.executable).resolve())
     script = f"import sys; sys.path.insert(0, '/source'); from {module} import main; main()"
     return [program, "-I", "-S", "-B", "-c", script], tuple(seen)
@@ -110,25 +111,15 @@ def lend(path: Path) -> None:
 
 
 def why_it_ended(done: proc.Finished) -> str:
-    """`time`, `room` or `memory` when a limit ended it, else an empty string."""
-    name = proc.describe_status(done.status).removeprefix("signal ")
-    if done.status > 128:  # the launcher passes its child's signal on as a status
-        name = proc.describe_status(128 - done.status).removeprefix("signal ")
-    return _FATAL.get(name, "")
+    """`time or memory` when a limit ended it, else an empty string.
+
+    As the first process of its namespace it gets no signal about time or file size: at the limit of time the kernel kills
+    it, and a write beyond the limit of size fails.
+    """
+    return "time or memory" if done.status == -signal.SIGKILL else ""
 
 
 def last_words(done: proc.Finished) -> str:
     """The last line of standard error, as it came."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else proc.describe_status(done.status)
-
-
-def check_launched(done: proc.Finished) -> None:
-    """Raise ToolFailed when the cell itself could not be made: that is the host's fault, not the image's."""
-    if done.status != 0 and done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")):
-        raise ToolFailed(
-            argv=done.argv,
-            status=proc.describe_status(done.status),
-            stderr=done.stderr.decode(errors="replace"),
-            hint="run `yurt doctor` to see what is missing",
-        )

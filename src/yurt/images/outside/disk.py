@@ -19,7 +19,7 @@ from yurt.errors import Exhausted, Internal, Invalid, Timeout
 from yurt.host.files import publish, remove_tree
 from yurt.host.space import RESERVE_BYTES, check_space, free_bytes
 from yurt.images.inspect import Format, Inspection, inspect_file
-from yurt.images.outside.cell import Cell, check_launched, last_words, lend, run_in_cell, why_it_ended
+from yurt.images.outside.cell import Cell, last_words, lend, run_in_cell, why_it_ended
 from yurt.model.image import DiskFormat
 from yurt.model.names import printable
 from yurt.model.operation import Progress
@@ -125,12 +125,11 @@ async def _run(cell: Cell, argv: list[str], end: float) -> None:
     if left <= 0:
         raise Timeout(what="the image to be imported", timeout_s=0.0)
     done = await run_in_cell(cell, argv, timeout_s=left)
-    check_launched(done)
     if done.status == 0:
         return
     words = done.stderr.decode(errors="replace")
     limit = why_it_ended(done)
-    if limit == "room" or "No space left" in words or "File too large" in words:
+    if "No space left" in words or "File too large" in words:
         raise Exhausted("the disk became full, or the image unpacks to more than it says")
     if limit:
         raise Invalid(f"the image cannot be imported within its limits ({limit})")

@@ -10,12 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
-from yurt.errors import Exhausted, Internal, Invalid, YurtError, from_document
+from yurt.errors import Internal, Invalid, YurtError, from_document
 from yurt.host import proc
 from yurt.host.space import RESERVE_BYTES, free_bytes
 from yurt.images.outside.cell import (
     Cell,
-    check_launched,
     last_words,
     python_in_cell,
     run_in_cell,
@@ -144,12 +143,7 @@ async def _decompressed(
 
 def _believe(done: proc.Finished, before: proc.Finished | None, answer: type[A]) -> A:
     """Check a worker's answer. Raises what it refuses with; for anything that is no answer, what ended it."""
-    check_launched(done)
-    if before is not None:
-        check_launched(before)
     limit = why_it_ended(done)
-    if limit == "room":
-        raise Exhausted("a file in the archive is larger than the room there is")
     if done.status != 0:
         log.warning(
             "a worker ended with %s: %s", proc.describe_status(done.status), printable(last_words(done), 200)
