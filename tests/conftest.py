@@ -327,15 +327,17 @@ def image_cache() -> Iterator[Path]:
     if CACHE.stat().st_uid != os.geteuid() or CACHE.is_symlink():
         pytest.fail(f"`{CACHE}` is not ours")
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         home = CACHE / _cache_key()
-        for old in CACHE.iterdir():
-            # one of another branch may be in use right now, or again soon
-            if old.is_dir() and old != home and time.time() - old.stat().st_mtime > CACHE_KEPT_S:
-                shutil.rmtree(old)
-        _build_images(home)
+        fcntl.flock(lock, fcntl.LOCK_SH)  # many sessions may use what is built
+        if not (home / "built").exists():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for old in CACHE.iterdir():
+                # one of another branch may be in use right now, or again soon
+                if old.is_dir() and old != home and time.time() - old.stat().st_mtime > CACHE_KEPT_S:
+                    shutil.rmtree(old)
+            _build_images(home)
+            fcntl.flock(lock, fcntl.LOCK_SH)
         os.utime(home)
-        fcntl.flock(lock, fcntl.LOCK_SH)
         yield home
 
 

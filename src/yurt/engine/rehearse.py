@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import msgspec
 
+from yurt.engine.attach_volumes import check_sources
 from yurt.engine.capacity import verdict_on_create, verdict_on_start
 from yurt.engine.core import Core
 from yurt.engine.records import now
@@ -41,6 +42,7 @@ async def rehearse_create(core: Core, spec: InstanceSpec, name: Name, *, start: 
         resolved = resolve(spec, image, core.facts, core.settings)
         driver = core.drivers[resolved.kind]
         driver.check(resolved, driver.capabilities(core.facts))
+        check_sources(core, resolved.shares)
         result["resolved"] = msgspec.to_builtins(resolved)
     if "resolved" not in result:
         result["note"] = f"image `{spec.image}` would be built first"

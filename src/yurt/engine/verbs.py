@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from yurt.engine import attach, networking, policy, traffic
+from yurt.engine.attach_volumes import check_sources
 from yurt.engine.capacity import verdict_on_create, verdict_on_start
 from yurt.engine.core import ACTIVE, Core
 from yurt.engine.imageverbs import ensure_image
@@ -64,6 +65,7 @@ class Create(InstancePlan):
         resolved = resolve(spec, self._image, self.core.facts, self.core.settings)
         driver = self.core.drivers[resolved.kind]
         driver.check(resolved, driver.capabilities(self.core.facts))
+        check_sources(self.core, resolved.shares)
         self._resolved = resolved
         self._base: Path = await attach.make_base(self.core, self._image, resolved.kind, self.report)
 
