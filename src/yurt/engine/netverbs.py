@@ -3,6 +3,7 @@ first guest and goes with its record.
 """
 
 from yurt.engine.core import Core
+from yurt.engine.failpoints import hit
 from yurt.engine.networking import new_network
 from yurt.engine.records import Writes, put_network
 from yurt.errors import Busy, Exists, NotFound
@@ -55,6 +56,7 @@ class ManagedNetworks:
         if dry_run:
             return make()
         await self.core.records.write(lambda: [put_network(make())])
+        hit("network-create.commit.after")
         self.core.bus.publish("network.created", name)
         return self.core.records.networks[name]
 
@@ -75,6 +77,7 @@ class ManagedNetworks:
             writes()
             return network
         await self.core.records.write(writes)
+        hit("network-delete.commit.after")
         await self.core.networks.down(network)
         self.core.bus.publish("network.deleted", name)
         return network

@@ -30,6 +30,9 @@ async def reconcile(core: Core) -> None:
     for instance_id, observed in seen.items():
         if observed.phase in (Phase.RUNNING, Phase.PAUSED):
             core.adopt(core.records.instances[instance_id])
+    # first the walls: what is finished or undone next may take its time, and changes the firewall of those it is about
+    running = [core.records.instances[live] for live in core.lives if live in core.records.instances]
+    await keep_up(core, running)
     held = {op.target_id for op in core.records.operations.values() if not op.status.ended}
     await core.operations.recover()
     for instance_id, observed in seen.items():
@@ -38,8 +41,6 @@ async def reconcile(core: Core) -> None:
             if instance_id in held:  # finishing or undoing has changed what is there
                 observed = await observe(core, instance)
             await _agree(core, instance, observed)
-    running = [core.records.instances[live] for live in core.lives if live in core.records.instances]
-    await keep_up(core, running)
     for path in orphans(core):
         log.warning("left alone: %s belongs to no instance of ours", path)
 

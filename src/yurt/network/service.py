@@ -126,10 +126,11 @@ class Networks:
             await server.remove()
             if not wires.exists(network.bridge):
                 return
-            await asyncio.to_thread(wires.delete_links, network.bridge)
             self._expected.pop(network.name, None)
             if self._loaded and not await self._leave_firewall():
                 await self._load(firewall.remove_network(self._table, rules_of(network)))
+            # last, as a bridge is what tells the next daemon that something of ours is still there
+            await asyncio.to_thread(wires.delete_links, network.bridge)
         self._locks.pop(network.name, None)
 
     async def _leave_firewall(self) -> bool:
@@ -225,6 +226,8 @@ class Networks:
             - {network.bridge for network in keep}
             - {name for port in ports for name in (port.nic.device, port.peer)}
         )
+        if there and not keep:  # an earlier daemon ended while it took the last network away
+            await nft.load(firewall.gone(self._table))
         if stale:
             log.info("taking away links that nobody uses: %s", " ".join(sorted(stale)))
             await asyncio.to_thread(wires.delete_links, *stale)
