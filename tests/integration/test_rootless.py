@@ -4,6 +4,8 @@ The user exists only in a private mount namespace of the test, where /etc/passwd
 what an ordinary host has. This machine's control groups are not the user's, so what needs them must say so.
 """
 
+import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.abuse import tars
 from tests.conftest import Daemon, make_home
 
 UID = 54321
@@ -80,6 +83,21 @@ def test_each_kind_runs_and_reaches_out(user: Ordinary, kind: str) -> None:
     done = user.yurt("run", "tiny", "--as", kind, "--rm", "--", "sh", "-c", "id -u; ip -4 addr")
     assert done.stdout.startswith(b"0\n")
     assert b"10.0.2.15" in done.stdout
+
+
+def test_archives_from_outside_keep_their_owners(user: Ordinary) -> None:
+    """The cells that unpack are jails of that user's namespace; owners are subordinate ids."""
+    mine = dataclasses.replace(tars.file("etc/mine", b"x"), uid=1000, gid=1000)
+    data = tars.write(tars.folder("etc"), mine)
+    for packed in (data, gzip.compress(data)):
+        user.yurt("image", "import", "outside:1", "-", stdin=packed)
+        made = next((user.state / "forms").glob("*/rootfs/etc/mine"))
+        assert made.stat().st_uid == SUBORDINATE + 999
+        user.yurt("image", "delete", "outside:1")
+        user.yurt("image", "prune")
+    refused = user.yurt("image", "import", "outside:1", "-", stdin=gzip.compress(data)[:-20], check=False)
+    assert refused.returncode == 2 and b"damaged" in refused.stderr
+    assert not list((user.state / "forms").glob(".import-*"))
 
 
 def test_a_guest_runs_as_somebody_else(user: Ordinary) -> None:
