@@ -17,8 +17,9 @@ from pathlib import Path
 class BareQemu:
     """A command line to start again and again, each time to the first byte that the agent says."""
 
-    def __init__(self, pid: int, scratch: Path) -> None:
+    def __init__(self, pid: int, scratch: Path, tap: str = "") -> None:
         self.scratch = scratch
+        self.tap = tap  # of the namespace that it will be started in; without one it has QEMU's own network
         self.base: Path | None = None
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
         start = next(at for at, word in enumerate(words) if "qemu-system" in word.rsplit("/", 1)[-1])
@@ -42,7 +43,7 @@ class BareQemu:
                 plain += [flag, self._block(json.loads(value), base)]
                 index += 2
             elif flag == "-netdev":  # QEMU's own user-mode network, where yurt's is a process of its own
-                plain += [flag, json.dumps({"type": "user", "id": json.loads(value)["id"]})]
+                plain += [flag, json.dumps(self._network(json.loads(value)["id"]))]
                 index += 2
             elif flag == "-chardev" and (found := re.search(r"id=(\w+),fd=\d+", value)):
                 name = found[1]
@@ -72,11 +73,32 @@ class BareQemu:
                 document["filename"] = str(self.scratch / "disk.qcow2")
         return json.dumps(document)
 
-    def boot(self) -> float:
-        """Start it on a fresh disk and return the seconds until the agent says something; then end it."""
+    def _network(self, name: str) -> dict[str, object]:
+        if not self.tap:
+            return {"type": "user", "id": name}
+        none = {"script": "no", "downscript": "no"}
+        return {
+            "type": "tap",
+            "id": name,
+            "ifname": self.tap,
+            "vhost": Path("/dev/vhost-net").exists(),
+            **none,
+        }
+
+    def fresh_disk(self) -> None:
         size = self.base.stat().st_size if self.base else 1 << 30
         disk = str(self.scratch / "disk.qcow2")
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, str(size)], check=True)
+
+    def start(self, *around: str) -> subprocess.Popen[bytes]:
+        """Start it on a fresh disk, with nobody at its agent's end."""
+        self.fresh_disk()
+        argv = [word.replace("server=off", "server=on,wait=off") for word in self.argv]
+        return subprocess.Popen([*around, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def boot(self) -> float:
+        """Start it on a fresh disk and return the seconds until the agent says something; then end it."""
+        self.fresh_disk()
         path = self.scratch / "agent.sock"
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -175,8 +175,11 @@ class _Http(http.client.HTTPConnection):
 class Yurt:
     """A daemon in a home that keeps its images between benches; instances are deleted at the end."""
 
-    def __init__(self, home: Path = HOME) -> None:
+    def __init__(self, home: Path = HOME, around: Sequence[str] = ()) -> None:
         self.home = home
+        self.around = (
+            around  # what the daemon's command line begins with, such as a network namespace to be in
+        )
         self.socket = home / "run" / "yurt.sock"
         self.state = home / "state"
         self.environ = {**os.environ, "YURT_HOME": str(home)}
@@ -192,7 +195,7 @@ class Yurt:
             settings.write_text('[network]\ndefault = "user"\n')
         reading, writing = os.pipe()
         self.process = subprocess.Popen(
-            self.argv("daemon", "--ready-fd", str(writing)),
+            [*self.around, *self.argv("daemon", "--ready-fd", str(writing))],
             env=self.environ,
             pass_fds=(writing,),
             stdin=subprocess.DEVNULL,
