@@ -10,6 +10,7 @@ from tests.conftest import Daemon
 
 STEPS = {
     "volume-create": ("files",),
+    "volume-import": ("flatten", "copy"),
     "volume-delete": ("files",),
     "volume-resize": ("grow",),
     "volume-attach": ("plug", "mount"),
@@ -24,6 +25,7 @@ POINTS = [
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("crun", "mkfs.ext4")]
 VERBS = {
     "volume-create": ("volume", "create", "v", "--filesystem", "--size", "32M"),
+    "volume-import": ("volume", "import", "v", "IMAGE", "--format", "raw"),
     "volume-delete": ("volume", "delete", "v"),
     "volume-resize": ("volume", "resize", "v", "64M"),
     "volume-attach": ("volume", "attach", "v:/srv/v", "one"),
@@ -34,7 +36,10 @@ REDONE = ("volume-delete", "volume-resize")  # once begun, finished
 
 def test_the_points_are_all_the_steps_there_are() -> None:
     """The list above is held to the code: a new step must be killed at, too."""
-    text = "".join(Path(f"src/yurt/engine/{name}.py").read_text() for name in ("volumeverbs", "attachverbs"))
+    text = "".join(
+        Path(f"src/yurt/engine/{name}.py").read_text()
+        for name in ("volumeverbs", "attachverbs", "volumeimport")
+    )
     named = {
         line.split('Step(name="')[1].split('"')[0] for line in text.splitlines() if 'Step(name="' in line
     }
@@ -52,21 +57,24 @@ def volumes(daemon: Daemon) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_daemon_killed_at_any_step_leaves_order(prepared: Daemon, point: str) -> None:
+def test_a_daemon_killed_at_any_step_leaves_order(prepared: Daemon, tmp_path: Path, point: str) -> None:
     daemon, verb = prepared, point.partition(".")[0]
-    if verb != "volume-create":
+    with (tmp_path / "image").open("wb") as file:
+        file.truncate(16 << 20)
+    words = [str(tmp_path / "image") if word == "IMAGE" else word for word in VERBS[verb]]
+    if verb not in ("volume-create", "volume-import"):
         daemon.yurt(*VERBS["volume-create"])
     if verb == "volume-detach":
         daemon.yurt(*VERBS["volume-attach"])
     daemon.stop()
     daemon.start(YURT_FAILPOINT=point)
-    daemon.yurt(*VERBS[verb], check=False)
+    daemon.yurt(*words, check=False)
     assert daemon.wait_killed() == -9
     daemon.start()
     left, done = volumes(daemon), verb in REDONE or point.endswith("commit.after")
     spec = daemon.json("info", "one")["spec"]["volumes"]
     assert all(volume["operation"] is None for volume in left.values())
-    if verb == "volume-create":
+    if verb in ("volume-create", "volume-import"):
         assert set(left) == ({"v"} if done else set())
     elif verb == "volume-delete":
         assert left == {}
@@ -82,6 +90,7 @@ def test_a_daemon_killed_at_any_step_leaves_order(prepared: Daemon, point: str) 
     daemon.yurt("volume", "delete", "v")
     kept = daemon.state / "volumes"
     assert list(kept.iterdir()) == [], "no files without a record"
+    assert not list((daemon.state / "forms").glob(".import-*")), "no upload that nobody uses"
 
 
 @pytest.mark.parametrize("point", ["create.disk.after", "create.record.after", "delete.end.after"])

@@ -126,3 +126,31 @@ def test_what_takes_control_groups_says_so(user: Ordinary) -> None:
     checks = {check["name"]: check for check in json.loads(user.yurt("doctor", "--json", check=False).stdout)}
     assert "65536 user ids" in checks["host"]["detail"]
     assert checks["cgroups"]["status"] == "warn"
+
+
+def test_block_volumes_work_and_what_cannot_be_mapped_says_so(user: Ordinary) -> None:
+    user.yurt("volume", "create", "data", "--size", "64M")
+    user.yurt("run", "tiny", "--name", "disky", "--volume", "data:/srv/data", "--detach")
+    user.yurt("wait", "disky")
+    user.yurt("exec", "disky", "--", "sh", "-c", "echo kept > /srv/data/file; sync")
+    user.yurt("delete", "--force", "disky")
+    user.yurt("volume", "delete", "data")
+    source = user.path / "source"
+    source.mkdir()
+    shutil.chown(source, UID, UID)
+    for kind in ("container", "microvm"):
+        refused = user.yurt(
+            "run",
+            "tiny",
+            "--as",
+            kind,
+            "--name",
+            "sharing",
+            "--mount",
+            f"{source}:/s",
+            "--detach",
+            check=False,
+        )
+        assert refused.returncode in (8, 9), refused.stderr.decode()
+        assert b"hint: " in refused.stderr
+        assert "sharing" not in [each["name"] for each in user.json("ls")]

@@ -203,3 +203,37 @@ def test_what_only_looks_like_a_directory_of_its_own_is_refused(daemon: Daemon, 
         done = daemon.yurt(*words, check=False)
         assert done.returncode == code, (source, done.stderr.decode())
         assert daemon.json("ls") == [], source
+
+
+def test_an_imported_image_is_a_volume_that_grows(daemon: Daemon, tmp_path: Path) -> None:
+    plain, image = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    with plain.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-d", str(Path(__file__).parent / "agent"), str(plain)], check=True)
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", str(plain), str(image)], check=True
+    )
+    daemon.yurt("volume", "import", "brought", str(image))
+    wrong = daemon.yurt("volume", "import", "wrong", str(plain), "--format", "qcow2", check=False)
+    assert wrong.returncode == 2, wrong.stderr.decode()
+    unknown = daemon.yurt("volume", "import", "wrong", str(Path(__file__)), check=False)
+    assert unknown.returncode == 2
+    assert b"--format" in unknown.stderr
+    linked = tmp_path / "linked.qcow2"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image), "-F", "qcow2", str(linked)], check=True
+    )
+    assert daemon.yurt("volume", "import", "wrong", str(linked), check=False).returncode == 2
+    assert [volume["name"] for volume in daemon.json("volume", "ls")] == ["brought"]
+    volume = daemon.json("volume", "info", "brought")
+    assert volume["size_bytes"] == 64 << 20
+    kept = daemon.state / "volumes" / volume["id"]
+    assert [path.name for path in kept.iterdir()] == ["disk.qcow2"]
+    compared = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(plain), str(kept / "disk.qcow2")]
+    subprocess.run(compared, check=True, capture_output=True)
+    daemon.yurt("volume", "resize", "brought", "8T")  # more than the image's own tables ever covered
+    checked = subprocess.run(
+        ["qemu-img", "check", "-q", "-f", "qcow2", str(kept / "disk.qcow2")], check=False, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert not list((daemon.state / "forms").glob(".import-*"))

@@ -1,9 +1,10 @@
 """What the API needs from the engine for volumes, as a protocol."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from yurt.model.operation import Operation
-from yurt.model.volume import VolumeInfo, VolumeSpec
+from yurt.model.volume import ImportFormat, VolumeInfo, VolumeSpec
 
 
 class VolumesFace(Protocol):
@@ -12,6 +13,9 @@ class VolumesFace(Protocol):
     async def volumes(self) -> list[VolumeInfo]: ...
     async def volume(self, name: str) -> VolumeInfo: ...
     async def create_volume(self, spec: VolumeSpec) -> Operation: ...
+    async def import_volume(
+        self, name: str, form: ImportFormat, chunks: AsyncIterator[bytes]
+    ) -> Operation: ...
     async def delete_volume(self, name: str, *, dry_run: bool = False) -> Operation: ...
     async def resize_volume(self, name: str, size_bytes: int) -> Operation: ...
     async def attach_volume(

@@ -1,10 +1,11 @@
-"""`yurt volume create|ls|info|attach|detach|resize|delete`."""
+"""`yurt volume create|import|ls|info|attach|detach|resize|delete`."""
 
 from yurt.cli.arguments import Arguments
+from yurt.cli.imports import sent
 from yurt.cli.info import moment, pairs, size
 from yurt.cli.local import connect
 from yurt.cli.output import note, print_fields, print_json, print_table, safe, write
-from yurt.cli.progress import run_operation
+from yurt.cli.progress import finish, run_operation
 from yurt.client import volumerequests as requests
 from yurt.client.operations import as_document, as_documents
 from yurt.errors import Invalid
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yurt.client.transport import Transport
 
+FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi", "parallels")
 HEADS = ("VOLUME", "FORM", "SIZE", "USED", "ATTACHED TO", "PATH", "CREATED")
 
 
@@ -53,6 +55,19 @@ def create(transport: "Transport", arguments: Arguments) -> int:
         spec["size_bytes"] = arguments.size("size")
     run_operation(transport, requests.create_volume(spec), cancels=True)
     write(arguments.word("VOLUME") + "\n")
+    return 0
+
+
+def load(transport: "Transport", arguments: Arguments) -> int:
+    """`yurt volume import`."""
+    name, path = arguments.word("VOLUME"), arguments.word("FILE")
+    form = arguments.text("format") or path.rpartition(".")[2].lower()
+    form = {"img": "raw", "vpc": "vhd", "hdd": "parallels"}.get(form, form)
+    if form not in FORMATS:
+        raise Invalid(f"what is `{path}`?", hint=f"name it with `--format`: {', '.join(FORMATS)}")
+    operation = as_document(sent(transport, requests.import_volume(name, form), path))
+    finish(transport, operation, cancels=True)
+    write(name + "\n")
     return 0
 
 
@@ -158,6 +173,7 @@ def delete(transport: "Transport", arguments: Arguments) -> int:
 def main(arguments: Arguments) -> int:
     verbs = {
         "create": create,
+        "import": load,
         "ls": show_list,
         "info": info,
         "attach": attach,

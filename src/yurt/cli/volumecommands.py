@@ -33,6 +33,25 @@ VOLUME_COMMANDS = (
         details="A disk takes only the room that is used. Machines mount a file-system volume as a share.",
     ),
     Command(
+        "volume import",
+        "volume",
+        "make a block volume of a disk image",
+        positionals=(
+            Positional("VOLUME", "what to call it"),
+            Positional("FILE", "the image on this computer; `-` is standard input", complete="file"),
+        ),
+        options=(
+            Option(
+                "format",
+                "what the image is (default: by the end of its name)",
+                value="FORMAT",
+                choices=("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi", "parallels"),
+            ),
+        ),
+        details="The format is taken at its word and never guessed from what is in the file. Images that "
+        "ask for other files are refused. Ctrl-C cancels and undoes.",
+    ),
+    Command(
         "volume ls",
         "volume",
         "list volumes",

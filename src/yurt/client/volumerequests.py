@@ -19,6 +19,11 @@ def create_volume(spec: "dict[str, object]") -> Request:
     return Request("POST", "/v1/volumes", [("wait_s", "0")], body=spec)
 
 
+def import_volume(name: str, form: str) -> Request:
+    """The request whose body is the disk image."""
+    return Request("PUT", _volume(name, "/content"), [("format", form), ("wait_s", "0")])
+
+
 def delete_volume(name: str, *, dry_run: bool = False) -> Request:
     return Request("DELETE", _volume(name), [("dry_run", flag(dry_run)), ("wait_s", "0")])
 

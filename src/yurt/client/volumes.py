@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from yurt.client import volumerequests as requests
-from yurt.client.calls import Calls
+from yurt.client.calls import Calls, convert
+from yurt.client.upload import send_file
 from yurt.model.operation import Operation
 from yurt.model.volume import VolumeInfo
 from yurt.units import parse_size
@@ -41,6 +42,15 @@ class Volumes:
         if size is not None:
             spec["size_bytes"] = _bytes(size)
         self._calls.operate(requests.create_volume(spec))
+        return self.get(name)
+
+    def load(self, name: str, file: str, *, format: str) -> VolumeInfo:
+        """Make a block volume of a local disk image of this format: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels.
+
+        Raises Exists, Invalid for an image that is damaged or asks for other files, Exhausted.
+        """
+        answer = send_file(self._calls.transport, requests.import_volume(name, format), file)
+        self._calls.finish(convert(answer, Operation))
         return self.get(name)
 
     def attach(self, name: str, instance: str, *, path: str = "", read_only: bool = False) -> Operation:

@@ -26,6 +26,7 @@ from yurt.engine.rehearse import rehearse_create, rehearse_start, rehearsed
 from yurt.engine.setverbs import rehearse_set, with_limits
 from yurt.engine.steps import InstancePlan
 from yurt.engine.verbs import INSTANCE_VERBS
+from yurt.engine.volumeimport import VolumeImports
 from yurt.engine.volumes import VolumesFace, volume_factories
 from yurt.errors import Invalid, NotFound, Timeout, WrongState, YurtError
 from yurt.host import layout as names
@@ -52,6 +53,8 @@ class Engine(VolumesFace):
         factories["image-delete"] = lambda op: DeleteImage(core, op.target)
         factories["image-prune"] = lambda op: PruneImages(core)
         factories |= volume_factories(core)
+        self.volume_imports = VolumeImports(core)
+        factories["volume-import"] = self.volume_imports.plan
         self.imports = Imports(core)
         factories["image-import"] = self.imports.plan
         core.operations = Operations(core.records, core.bus, factories, core.layout.state)

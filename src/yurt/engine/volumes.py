@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,7 @@ from yurt.engine.attachverbs import AttachVolume, DetachVolume
 from yurt.engine.operation import PlanFactory
 from yurt.engine.rehearse import rehearsed
 from yurt.engine.volumeclaims import get_volume, holder_name, require_detached, require_free_name
+from yurt.engine.volumeimport import VolumeImports
 from yurt.engine.volumeverbs import (
     CreateVolume,
     DeleteVolume,
@@ -19,8 +21,9 @@ from yurt.engine.volumeverbs import (
     resolved,
 )
 from yurt.errors import WrongState
+from yurt.images.inspect import Format
 from yurt.model.operation import Operation
-from yurt.model.volume import Volume, VolumeInfo, VolumeSpec, VolumeUse
+from yurt.model.volume import ImportFormat, Volume, VolumeInfo, VolumeSpec, VolumeUse
 from yurt.storage.volumes import used_bytes
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ class VolumesFace:
     """The part of the engine that deals with volumes."""
 
     core: "Core"
+    volume_imports: VolumeImports
 
     async def volumes(self) -> list[VolumeInfo]:
         """All volumes, by name."""
@@ -83,6 +87,10 @@ class VolumesFace:
         require_free_name(self.core.records, spec.name)
         arguments: dict[str, object] = {"spec": msgspec.to_builtins(spec)}
         return await self.core.operations.begin("volume-create", spec.name, secrets.token_hex(6), arguments)
+
+    async def import_volume(self, name: str, form: ImportFormat, chunks: AsyncIterator[bytes]) -> Operation:
+        """Make a block volume of a disk image that comes as `chunks`. Raises Exists, Invalid, Denied at once."""
+        return await self.volume_imports.begin(secrets.token_hex(6), name, Format(form.value), chunks)
 
     async def _volume_verb(self, verb: str, name: str, **arguments: object) -> Operation:
         volume = get_volume(self.core.records, name)

@@ -115,6 +115,11 @@ def clone_source(source: int, userns: int, *, read_only: bool, nosuid: bool, sho
     flags |= mounts.MOUNT_ATTR_NOSUID if nosuid else 0
     try:
         return mounts.clone_tree(source, userns, flags, f"idmapped mount of `{shown}`")
+    except Denied as error:
+        raise Denied(
+            f"the owners of `{shown}` cannot be mapped without root",
+            hint="directories and file-system volumes are for root's daemon; see docs/volumes.md",
+        ) from error
     except Unsupported as error:
         raise Unsupported(
             f"the file system that `{shown}` lies on cannot map owners ({error.message})",

@@ -9,7 +9,8 @@ from msgspec import Meta
 from yurt.model.names import Name
 
 GuestPath = Annotated[str, Meta(min_length=1, max_length=4095)]
-VolumeBytes = Annotated[int, Meta(ge=16 << 20, le=16 << 40)]
+MIN_BYTES, MAX_BYTES = 16 << 20, 16 << 40
+VolumeBytes = Annotated[int, Meta(ge=MIN_BYTES, le=MAX_BYTES)]
 ROOT_SERIAL = "yurt:root"  # of a microVM's root disk; no volume can have that name
 MAX_SERIAL = 20  # what virtio has room for; a block volume's name is its disk's serial number
 
@@ -19,6 +20,18 @@ class VolumeForm(StrEnum):
 
     BLOCK = "block"
     FILESYSTEM = "filesystem"
+
+
+class ImportFormat(StrEnum):
+    """What a disk image may be that becomes a volume. It is always named, never guessed."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+    VMDK = "vmdk"
+    VHD = "vhd"
+    VHDX = "vhdx"
+    VDI = "vdi"
+    PARALLELS = "parallels"
 
 
 class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

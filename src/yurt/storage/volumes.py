@@ -20,6 +20,8 @@ TREE_IMAGE = "tree.ext4"
 TOOL_TIMEOUT_S = 3600.0
 MKFS = ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
 _SIZE_AT, _L1_AT, _SNAPSHOTS_AT = 24, 36, 60
+_HEADER_BYTES = 128
+_UNCHANGED = ((0, 48), (60, 128))  # around the refcount table's place and length
 _SUPER_AT, _SUPER_BYTES, _EXT4_MAGIC = 1024, 1024, 0xEF53
 
 
@@ -68,6 +70,19 @@ def is_blank(image: Path) -> bool:
             return False
         table = os.pread(file.fileno(), entries * 8, offset)
     return len(table) == entries * 8 and not any(table)
+
+
+def check_ours(image: Path, size_bytes: int) -> None:
+    """Raise Unavailable unless an image that somebody else has filled still is one that `create_block` makes.
+
+    That is: of this size, over nothing, without a file beside it, encryption or snapshots, its tables where they were.
+    """
+    with image.open("rb") as file:
+        found = file.read(_HEADER_BYTES)
+    wanted = volume_header(size_bytes)[:_HEADER_BYTES]
+    # the refcount table may have moved and grown; everything else is as it was
+    if len(found) < _HEADER_BYTES or any(found[a:b] != wanted[a:b] for a, b in _UNCHANGED):
+        raise Unavailable(f"`{image}` is not what was made")
 
 
 async def format_blank(image: Path) -> bool:

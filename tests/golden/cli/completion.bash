@@ -41,13 +41,14 @@ _yurt_command() {
         'profile delete') options='--force --help --debug -f -h'; takes=''; source='profile' ;;
         'profile ') words='ls info create set delete'; single='' ;;
         'volume create') options='--size --filesystem --label --help --debug -l -h'; takes='--size --label -l'; source='' ;;
+        'volume import') options='--format --help --debug -h'; takes='--format'; source='file' ;;
         'volume ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
         'volume info') options='--json --help --debug -h'; takes=''; source='volume' ;;
         'volume attach') options='--help --debug -h'; takes=''; source='volume' ;;
         'volume detach') options='--help --debug -h'; takes=''; source='volume' ;;
         'volume resize') options='--help --debug -h'; takes=''; source='volume' ;;
         'volume delete') options='--dry-run --help --debug -h'; takes=''; source='volume' ;;
-        'volume ') words='create ls info attach detach resize delete'; single='' ;;
+        'volume ') words='create import ls info attach detach resize delete'; single='' ;;
         'network ls') options='--json --quiet --help --debug -q -h'; takes=''; source='' ;;
         'network info') options='--json --help --debug -h'; takes=''; source='network' ;;
         'network create') options='--ipv4 --ipv6 --isolated --no-nat --mtu --domain --dry-run --json --help --debug -h'; takes='--ipv4 --ipv6 --mtu --domain'; source='' ;;
@@ -86,6 +87,7 @@ _yurt_choices() {
         'profile set --accel') words='auto kvm tcg' ;;
         'profile set --restart') words='no on-failure always' ;;
         'profile set --ttl-action') words='stop delete' ;;
+        'volume import --format') words='raw qcow2 vmdk vhd vhdx vdi parallels' ;;
         'run --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
         'create --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;
         'profile create --network') words="none user $(yurt network ls --quiet 2>/dev/null)" ;;

@@ -371,18 +371,23 @@ complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcom
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
 complete -c yurt -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from delete' -a '(yurt profile ls --quiet 2>/dev/null)'
 complete -c yurt -n __fish_use_subcommand -a volume -d 'volume commands'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a create -d 'make an empty volume: storage that outlives instances'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a ls -d 'list volumes'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a info -d 'show everything about a volume'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a attach -d 'give a volume to an instance'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a detach -d 'take volumes from the instances that have them'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a resize -d 'let a volume grow'
-complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create ls info attach detach resize delete' -a delete -d 'delete volumes that no instance has, and what is in them'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a create -d 'make an empty volume: storage that outlives instances'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a import -d 'make a block volume of a disk image'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a ls -d 'list volumes'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a info -d 'show everything about a volume'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a attach -d 'give a volume to an instance'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a detach -d 'take volumes from the instances that have them'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a resize -d 'let a volume grow'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and not __fish_seen_subcommand_from create import ls info attach detach resize delete' -a delete -d 'delete volumes that no instance has, and what is in them'
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l size -d 'how much it holds (default: 10G; with `--filesystem` no limit)' -x
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l filesystem -d 'a tree of files, for containers, instead of a disk'
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l label -d 'attach a label; may be given again' -s l -x
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l help -d 'show this help' -s h
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from create' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from import' -l format -d 'what the image is (default: by the end of its name)' -x -a 'raw qcow2 vmdk vhd vhdx vdi parallels'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from import' -l help -d 'show this help' -s h
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from import' -l debug -d 'show where an error comes from (also YURT_DEBUG=1)'
+complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from import' -F
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l json -d 'print JSON'
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l quiet -d 'print only the name' -s q
 complete -c yurt -n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l help -d 'show this help' -s h

@@ -5,12 +5,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from yurt.api.table import Call, Nothing, Permission, operation
+from yurt.api.table import Call, Nothing, Permission, operation, streamed_body
 from yurt.api.views import Seconds, WaitQuery
 from yurt.api.waiting import answer
 from yurt.model.names import NAME_PATTERN
 from yurt.model.operation import Operation
-from yurt.model.volume import VolumeBytes, VolumeInfo, VolumeSpec
+from yurt.model.volume import ImportFormat, VolumeBytes, VolumeInfo, VolumeSpec
 
 MUTATES = (200, 202)
 
@@ -19,6 +19,13 @@ class DeleteVolumeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """`dry_run`: only say whether it could be deleted, and what that would free."""
 
     dry_run: bool = False
+    wait_s: Seconds = 0.0
+
+
+class ImportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The format of the image in the body."""
+
+    format: ImportFormat
     wait_s: Seconds = 0.0
 
 
@@ -84,6 +91,24 @@ async def delete_volume(call: Call[DeleteVolumeQuery, Nothing]) -> object:
 
 
 @operation(
+    "PUT",
+    "/v1/volumes/{name}/content",
+    "Import a disk image",
+    query=ImportQuery,
+    body_media="application/octet-stream",
+    response=Operation,
+    statuses=MUTATES,
+    notes="Makes a block volume of this name; its size is that of the image's disk. The body is the image. The operation "
+    "begins when all of it has come; hanging up before undoes everything.",
+)
+async def import_volume(call: Call[ImportQuery, Nothing]) -> object:
+    """Make a volume of a disk image."""
+    body = streamed_body(call.receive)
+    begun = await call.engine.import_volume(call.path["name"], call.query.format, body)
+    return await answer(call, begun, call.query.wait_s)
+
+
+@operation(
     "POST",
     "/v1/volumes/{name}/resize",
     "Let a volume grow",
@@ -136,6 +161,7 @@ ENDPOINTS = (
     create_volume,
     get_volume,
     delete_volume,
+    import_volume,
     resize_volume,
     attach_volume,
     detach_volume,
