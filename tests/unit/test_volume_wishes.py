@@ -4,6 +4,7 @@ import pytest
 
 from yurt.cli.volume import parse_use
 from yurt.engine.resolve_volumes import checked_source, checked_target, checked_uses
+from yurt.engine.volumemounts import volume_tag
 from yurt.engine.volumeverbs import check_growth, resolved
 from yurt.errors import Invalid, Unsupported
 from yurt.model.instance import InstanceSpec, Kind
@@ -114,3 +115,16 @@ def test_volumes_only_grow() -> None:
             check_growth(volume, size)
     with pytest.raises(Unsupported):
         check_growth(Volume(id="1", name=Name("t"), form=VolumeForm.FILESYSTEM, size_bytes=0), 1 << 30)
+
+
+def test_no_two_volumes_have_one_tag() -> None:
+    """Names are longer than tags: two that begin alike were once one and the same share in a machine."""
+    longest = "a" * 29
+    names = (longest, f"{longest}-1", f"{longest}-2", "0" * 12)
+    found = [
+        Volume(id=f"{n:012x}", name=Name(name), form=VolumeForm.FILESYSTEM, size_bytes=0)
+        for n, name in enumerate(names)
+    ]
+    tags = [volume_tag(volume) for volume in found]
+    assert len(set(tags)) == len(names) and all(0 < len(tag) <= 36 for tag in tags)
+    assert tags[0] == f"volume-{longest}"

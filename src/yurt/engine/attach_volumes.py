@@ -74,7 +74,7 @@ def volume_attachment(core: Core, volume: Volume, use: VolumeUse) -> VolumeAttac
         path=directory / name,
         format=DiskFormat.RAW if limited else DiskFormat.QCOW2,
         directory=tree,
-        tag=volume_tag(volume.name) if tree else "",
+        tag=volume_tag(volume) if tree else "",
         target=use.path,
         read_only=use.read_only,
     )

@@ -72,5 +72,8 @@ def checked_source(path: str) -> str:
     if normal == "/":
         raise Invalid("the host's whole root cannot be shared", hint="share a directory below it")
     if normal in KEPT_SOURCES or normal.startswith(tuple(f"{kept}/" for kept in KEPT_SOURCES)):
-        raise Invalid(f"`{normal}` belongs to the host's kernel and cannot be shared")
+        raise Invalid(
+            f"`{normal}` belongs to the host's kernel and cannot be shared",
+            hint="share a directory of files, such as one in your home",
+        )
     return normal

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from yurt.engine.core import Core
 
 AGENT_PATIENCE_S = 5.0
+MAX_TAG = 36  # bytes that virtiofs has room for
 
 
 def share_tag(number: int) -> str:
@@ -20,9 +21,14 @@ def share_tag(number: int) -> str:
     return f"share{number}"
 
 
-def volume_tag(name: str) -> str:
-    """The tag of a file-system volume in a machine; a tag has 36 characters at most, a volume's name may have more."""
-    return f"volume-{name}"[:36]
+def volume_tag(volume: Volume) -> str:
+    """The tag of a file-system volume in a machine: of one volume only, and at most 36 characters.
+
+    A name that is too long for that is not cut off, as two would then look alike: its id stands for it. The dot keeps
+    an id apart from names, which have none.
+    """
+    tag = f"volume-{volume.name}"
+    return tag if len(tag) <= MAX_TAG else f"volume.{volume.id}"
 
 
 def guest_mounts(records: Records, instance: Instance) -> tuple[GuestMount, ...]:
@@ -46,7 +52,7 @@ def volume_mount(volume: Volume, use: VolumeUse) -> GuestMount:
     block = volume.form is VolumeForm.BLOCK
     return GuestMount(
         kind="disk" if block else "share",
-        source=volume.name if block else volume_tag(volume.name),
+        source=volume.name if block else volume_tag(volume),
         target=use.path,
         read_only=use.read_only,
     )

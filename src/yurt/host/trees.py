@@ -89,7 +89,10 @@ def check_file_system(path: Path, descriptor: int) -> None:
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         if before.split()[2] == wanted and after.split()[0] in KERNEL_OWN:
-            raise Invalid(f"`{path}` belongs to the host's kernel and cannot be shared")
+            raise Invalid(
+                f"`{path}` belongs to the host's kernel and cannot be shared",
+                hint="share a directory of files, such as one in your home",
+            )
 
 
 def owner_map(owner: int, base: int, count: int) -> str:

@@ -73,7 +73,7 @@ def disk_nodes(volume: VolumeAttachment, descriptor_set: int) -> list[dict[str, 
     file = {"driver": "file", "node-name": f"{name}-file", "filename": f"/dev/fdset/{descriptor_set}"}
     form = {"driver": str(volume.format), "node-name": name, "file": f"{name}-file", **chain}
     zeroes = {} if volume.read_only else {"detect-zeroes": "unmap"}
-    return [{**file, **common}, {**form, **common, **zeroes}, limit_options(name)]
+    return [{**file, **common}, {**form, **common, **zeroes}, limit_options(name, read_only=volume.read_only)]
 
 
 def disk_device(volume: VolumeAttachment, port: str) -> dict[str, object]:

@@ -39,9 +39,10 @@ def limit_node(name: str) -> str:
     return f"{name}-limit"
 
 
-def limit_options(name: str) -> dict[str, object]:
-    """The filter above the disk `name`, as a block node."""
-    return {"driver": "throttle", "node-name": limit_node(name), "throttle-group": GROUP, "file": name}
+def limit_options(name: str, *, read_only: bool = False) -> dict[str, object]:
+    """The filter above the disk `name`, as a block node. QEMU refuses a writable one above a read-only disk."""
+    way: dict[str, object] = {"read-only": True} if read_only else {}
+    return {"driver": "throttle", "node-name": limit_node(name), "throttle-group": GROUP, "file": name, **way}
 
 
 def group_options(limits: Limits) -> dict[str, object]:

@@ -38,7 +38,7 @@ def volume_args(disks: tuple[VolumeDisk, ...], *, micro: bool) -> list[str]:
         args += file_node(f"{name}-file", FIRST_SET + index, read_only=disk.read_only)
         saving = {} if disk.read_only else {"discard": "unmap", "detect_zeroes": "unmap"}
         args += format_node(name, disk.format, None, read_only=disk.read_only, **saving)
-        args += json_option("-blockdev", **limit_options(name))
+        args += json_option("-blockdev", **limit_options(name, read_only=disk.read_only))
         args += [] if micro else json_option("-device", **volume_port(index))
         args += json_option("-device", **volume_device(disk.name, index, micro=micro))
     return args
