@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,18 @@ def test_sees_a_file_and_forgets_a_noted_one(scratch: Path, tmp_path: Path) -> N
     assert run("--home", str(scratch), "--baseline", str(note)).returncode == 0
 
 
+def until_named(pid: int) -> None:
+    """Popen returns a moment before the kernel shows the new program's command line."""
+    for _ in range(1000):
+        if Path(f"/proc/{pid}/cmdline").read_bytes():
+            return
+        time.sleep(0.001)
+
+
 def test_sees_a_qemu_of_ours(scratch: Path) -> None:
     process = subprocess.Popen(["qemu-system-x86_64", "60"], executable="/usr/bin/sleep", cwd=scratch)
     try:
+        until_named(process.pid)
         found = [leak for leak in leaks.find() if leak.pid == process.pid]
         assert len(found) == 1
         assert found[0].belongs_to(str(scratch))
