@@ -1,5 +1,6 @@
 """Limits in the kernel's words, for version 1 (hybrid alike) and 2; what a group does where the kernel says no."""
 
+import errno
 import struct
 from pathlib import Path
 
@@ -14,10 +15,19 @@ from yurt.drivers.container.powers import check_powers
 from yurt.drivers.qemu.limits import asked_limits, make_group, memory_limit, overhead_bytes, rlimit_words
 from yurt.engine.limitcheck import parse_processors
 from yurt.errors import Exhausted, Invalid, Unsupported
-from yurt.host import cgroup_tree
+from yurt.host import cgroup, cgroup_tree
 from yurt.host.blockdev import ext4_bytes, whole_disk
 from yurt.host.cgroup import Group, Limits
-from yurt.host.cgroup_limits import IoLimits, Put, cpu_puts, io_puts, memory_puts, pids_puts, pin_puts
+from yurt.host.cgroup_limits import (
+    IoLimits,
+    Put,
+    cpu_puts,
+    io_puts,
+    lacking_controllers,
+    memory_puts,
+    pids_puts,
+    pin_puts,
+)
 from yurt.model.instance import GIB, MIB, Kind
 from yurt.model.limits import Limits as Wish
 
@@ -91,6 +101,39 @@ def test_a_new_group_of_version_1_gets_the_processors_and_memory_nodes_of_its_pa
     (inner / "cpuset.cpus").write_text("1\n")  # a pin that is there stays
     cgroup_tree.inherit_cpuset(inner)
     assert (inner / "cpuset.cpus").read_text() == "1\n"
+
+
+def test_a_pin_is_lifted_on_version_2_though_the_kernel_takes_no_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(layout_below(tmp_path, 2), "g")
+    directory = group.directories[""]
+    directory.mkdir()
+    put(directory, cpuset__cpus="1\n")
+    put(directory.parent, cpuset__cpus__effective="0-3\n")
+
+    def as_the_kernel_does(path: Path, value: str) -> None:
+        if path.name == "cpuset.cpus" and not value.strip():
+            raise OSError(errno.ENOSPC, "a group with processes")
+        cgroup_tree.put_text(path, value)
+
+    monkeypatch.setattr(cgroup, "put_text", as_the_kernel_does)
+    group.limit(Limits(pin=""))
+    assert (directory / "cpuset.cpus").read_text().startswith("0-3")
+
+
+def test_limits_without_their_controller_are_refused_before_they_are_written_down() -> None:
+    user = replace(FACTS, cgroups=replace(FACTS.cgroups, version=2, controllers=("cpu", "memory", "pids")))
+    check_powers(instance(Kind.CONTAINER, limits=Wish(cpu_quota=0.5, pids=50)).spec, user)
+    for wish, lacking in ((Wish(cpu_pin="0"), "cpuset"), (Wish(disk_read_bps=MIB), "io")):
+        with pytest.raises(Unsupported) as refused:
+            check_powers(instance(Kind.CONTAINER, limits=wish).spec, user)
+        assert f"`{lacking}`" in refused.value.message and "Delegate=" in refused.value.hint
+    assert lacking_controllers(asked_limits(instance(limits=Wish(cpu_pin="0")).spec), user.cgroups) == [
+        "cpuset"
+    ]
+    older = replace(user.cgroups, version=1, controllers=("blkio", "cpu", "memory", "pids"))
+    assert lacking_controllers(Limits(cpus=1), older, rates=True) == []
 
 
 def test_memory_below_what_is_in_use_is_refused_on_version_2_before_anything_is_ended(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """An ordinary user's yurt: which ids guests get, and the commands that make the namespace."""
 
+import os
+import stat
+
 import pytest
 
+from yurt.engine.attach import may_pass
 from yurt.host.ids import CONTAINER_IDS, FIRST_CONTAINER_ID, FIRST_UID, IdPlan, map_lines, plan_ids
 from yurt.host.rootless import namespace_argv, scope_argv, subordinate_ids
 
@@ -57,9 +61,21 @@ def test_the_command_of_the_namespace() -> None:
 
 
 def test_systemd_is_asked_for_a_scope_only_where_it_can_give_one() -> None:
-    assert scope_argv({}, session_manager=False) == []
-    assert scope_argv({"INVOCATION_ID": "1"}, session_manager=True) == []  # a service already
-    assert scope_argv({}, session_manager=True)[:3] == ["systemd-run", "--user", "--scope"]
+    assert scope_argv({}, 7, session_manager=False) == []
+    assert scope_argv({"SYSTEMD_EXEC_PID": "7"}, 7, session_manager=True) == []  # a service already
+    scope = ["systemd-run", "--user", "--scope"]
+    assert scope_argv({}, 7, session_manager=True)[:3] == scope
+    desktop = {"SYSTEMD_EXEC_PID": "5", "INVOCATION_ID": "1"}  # inherited from the terminal's service
+    assert scope_argv(desktop, 7, session_manager=True)[:3] == scope
+
+
+def test_a_directory_of_mode_0700_lets_only_its_owner_through() -> None:
+    runtime = os.stat_result(
+        (stat.S_IFDIR | 0o700, 1, 1, 1, 0, 0, 0, 0, 0, 0)
+    )  # /run/user/1000, whose owner is 0 in there
+    assert may_pass(runtime, 0)
+    assert not may_pass(runtime, FIRST_CONTAINER_ID)
+    assert may_pass(os.stat_result((stat.S_IFDIR | 0o711, 1, 1, 1, 0, 0, 0, 0, 0, 0)), FIRST_CONTAINER_ID)
 
 
 @pytest.mark.parametrize(

@@ -79,15 +79,22 @@ async def grow_disk(core: Core, instance: Instance) -> None:
     note.unlink()
 
 
-def require_passage(*paths: Path) -> None:
-    """Refuse directories that a container's own users could not pass through, naming the first one."""
-    for path in paths:
-        for parent in reversed(path.resolve().parents):
-            if not parent.stat().st_mode & 0o001:
-                raise Unsupported(
-                    f"other users may not enter `{parent}`, and a container's users are such",
-                    hint=f"`chmod o+x {parent}`, or put YURT_HOME somewhere else",
-                )
+def require_passage(path: Path, uid: int) -> None:
+    """Refuse a place that a container's root, who is `uid` here, could not reach: it mounts what lies there.
+
+    An ordinary user's containers have that user as root, and so may lie in directories of mode 0700 such as /run/user/1000.
+    """
+    for parent in reversed(path.resolve().parents):
+        if not may_pass(parent.stat(), uid):
+            raise Unsupported(
+                f"other users may not enter `{parent}`, and a container's users are such",
+                hint=f"`chmod o+x {parent}`, or put YURT_HOME somewhere else",
+            )
+
+
+def may_pass(directory: os.stat_result, uid: int) -> bool:
+    """Whether a user without groups may go through a directory. Pure."""
+    return bool(directory.st_mode & (0o100 if directory.st_uid == uid else 0o001))
 
 
 async def attachments(core: Core, instance: Instance, report: Progress) -> Attachments:
@@ -118,7 +125,7 @@ async def attachments(core: Core, instance: Instance, report: Progress) -> Attac
     )
     given = replace(given, nics=await plug_in(core, instance))
     if spec.kind is Kind.CONTAINER:
-        await asyncio.to_thread(require_passage, run_dir)
+        await asyncio.to_thread(require_passage, run_dir, given.host_ids[0])
         return replace(
             given,
             rootfs=RootfsAttachment(lower=base, data=state_dir / names.DATA, size_bytes=spec.disk_bytes),

@@ -20,7 +20,7 @@ from yurt.host.cgroup_layout import detect_layout as detect_layout  # offered to
 from yurt.host.cgroup_limits import Limits as Limits  # offered to others
 from yurt.host.cgroup_limits import Put, cpu_puts, io_puts, memory_puts, pids_puts, pin_puts
 from yurt.host.cgroup_tree import (
-    delegated,
+    base_of,
     enable_controllers,
     groups_below,
     inherit_cpuset,
@@ -66,10 +66,8 @@ class Group:
         ):  # none that we may arrange: a group without directories limits and counts nothing
             keys = ()
         self.bases = {key: Path(layout.mounts[key] + layout.own[key]) for key in keys}
-        if self.version == 2 and not delegated(self.bases[""]):
-            self.bases = {
-                "": Path(layout.mounts[""])
-            }  # not ours to arrange: go beside it, below the hierarchy's root
+        if self.version == 2:
+            self.bases = {"": base_of(layout)}
 
     @property
     def directories(self) -> dict[str, Path]:
@@ -135,8 +133,9 @@ class Group:
                 raise
 
     def _cpuset_above(self) -> str:
-        above = self.directories.get("cpuset")
-        return text_of(above.parent / "cpuset.cpus") if above is not None else ""
+        above = self._directory("cpuset")
+        name = "cpuset.cpus.effective" if self.version == 2 else "cpuset.cpus"
+        return text_of(above.parent / name) if above is not None else ""
 
     def _pin(self, put: Put, pin: str) -> None:
         try:
@@ -144,6 +143,10 @@ class Group:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EACCES, errno.ENOSPC):
                 raise
+            if not put.value.strip() and (all_there_are := self._cpuset_above()):
+                # version 2: once a group with processes has named processors, it may not name none again
+                self._pin(Put(put.controller, put.name, all_there_are), pin)
+                return
             there = self._cpuset_above() or self._text("cpuset", "cpuset.cpus.effective").strip()
             raise Invalid(
                 f"this host has no processors `{pin}` to give", hint=f"it has {there}" if there else ""

@@ -6,6 +6,7 @@ import msgspec
 
 from yurt.errors import Unsupported
 from yurt.host import layout as names
+from yurt.host.cgroup_tree import base_of
 from yurt.host.files import write_atomic
 from yurt.model.host import CgroupLayout
 
@@ -61,14 +62,14 @@ def _below(path: str, mount_root: str) -> str:
 
 
 def detect_layout() -> CgroupLayout:
-    """Read this process's layout. On version 2 `controllers` lists what the hierarchy's root offers us."""
+    """Read this process's layout. On version 2 `controllers` lists what the group above ours has to pass on."""
     layout = parse_layout(
         Path("/proc/self/mountinfo").read_text(errors="surrogateescape"),
         Path("/proc/self/cgroup").read_text(errors="surrogateescape"),
     )
     if layout.version == 1:
         return layout
-    names = (Path(layout.root + layout.own[""]) / "cgroup.controllers").read_text().split()
+    names = (base_of(layout) / "cgroup.controllers").read_text().split()
     return msgspec.structs.replace(layout, controllers=tuple(sorted(names)))
 
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from yurt.errors import Unsupported
+from yurt.model.host import CgroupLayout
+
 PERIOD_US = 100_000
 LEAST_QUOTA_US = 1000
 USUAL_SHARES = 100
@@ -46,6 +49,29 @@ class Put(NamedTuple):
     name: str
     value: str
     optional: bool = False
+
+
+def lacking_controllers(limits: Limits, layout: CgroupLayout, *, rates: bool = False) -> list[str]:
+    """The controllers that these limits (`rates`: and disk rates) need and this host does not give us. Pure."""
+    needs = {
+        "cpu": limits.cpus or limits.shares,
+        "cpuset": limits.pin,
+        "memory": limits.memory_bytes,
+        "pids": limits.pids,
+        "io" if layout.version == 2 else "blkio": limits.io or rates,
+    }
+    return [name for name, wanted in needs.items() if wanted and name not in layout.controllers]
+
+
+def require_controllers(limits: Limits, layout: CgroupLayout, *, rates: bool = False) -> None:
+    """Raise Unsupported, with the way out, for limits that this host's control groups cannot hold for us. Pure."""
+    if lacking := lacking_controllers(limits, layout, rates=rates):
+        names = " and ".join(f"`{name}`" for name in lacking)
+        raise Unsupported(
+            f"the control groups that are yurt's here lack {names}, which a limit needs",
+            hint="without root: `Delegate=cpu cpuset io memory pids` in `systemctl edit user@.service`, then log in anew "
+            "(docs/rootless.md); otherwise run the daemon as root, or as a systemd service with `Delegate=yes`",
+        )
 
 
 def cpu_quota_us(cpus: float) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yurt.errors import Unsupported
 from yurt.host.rootless import current_ids
+from yurt.model.host import CgroupLayout
 
 WANTED_V2 = ("cpu", "cpuset", "memory", "pids", "io")
 DAEMON_LEAF = "yurt-daemon"
@@ -61,6 +62,12 @@ def delegated(directory: Path) -> bool:
             if os.getxattr(directory, name) == b"1":
                 return True
     return current_ids().rootless  # then facts.py has found that we may write here
+
+
+def base_of(layout: CgroupLayout) -> Path:
+    """The version 2 group below which ours are: our own, or the hierarchy's root where that one is not ours to arrange."""
+    own = Path(layout.mounts[""] + layout.own[""])
+    return own if delegated(own) else Path(layout.mounts[""])
 
 
 def put_text(path: Path, value: str) -> None:

@@ -38,12 +38,13 @@ def namespace_argv(argv: list[str], *, many: bool) -> list[str]:
     return ["unshare", "--user", *ids, "--mount", "--propagation", "slave", "--", *argv]
 
 
-def scope_argv(environ: Mapping[str, str], session_manager: bool) -> list[str]:
+def scope_argv(environ: Mapping[str, str], pid: int, *, session_manager: bool) -> list[str]:
     """What puts the daemon into a control group that is its own to arrange, where the user's systemd can give one. Pure.
 
-    A daemon that systemd has started as a service is in one already.
+    A daemon that systemd has started as a service (`pid` is what it started) is in one already. INVOCATION_ID would not
+    tell: all programs of a desktop session inherit it from the session's own service.
     """
-    if not session_manager or "INVOCATION_ID" in environ:
+    if not session_manager or environ.get("SYSTEMD_EXEC_PID") == str(pid):
         return []
     return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--"]
 
@@ -68,7 +69,7 @@ def enter(argv: list[str], user: str) -> None:
         return
     environ = {**os.environ, ROOTLESS_UID: str(uid), BEHIND: "1"}
     words = [
-        *scope_argv(os.environ, _session_manager(os.environ)),
+        *scope_argv(os.environ, os.getpid(), session_manager=_session_manager(os.environ)),
         *namespace_argv(argv, many=may_map_many(user, uid)),
     ]
     become(words, environ)

@@ -1,8 +1,9 @@
 """Refuses what a container cannot have where yurt is not root, or has no control groups of its own. Pure."""
 
-from yurt.drivers.container.adjust import RATES
+from yurt.drivers.container.adjust import RATES, first_limits, has_rates
 from yurt.drivers.container.bundle import boots_systemd
 from yurt.errors import Unsupported
+from yurt.host.cgroup_limits import require_controllers
 from yurt.model.host import HostFacts
 from yurt.model.instance import ResolvedSpec
 
@@ -20,6 +21,7 @@ def check_powers(spec: ResolvedSpec, facts: HostFacts) -> None:
             hint="leave out --disk, or take --as microvm",
         )
     if facts.cgroups.version != 0:
+        require_controllers(first_limits(spec), facts.cgroups, rates=has_rates(spec))
         return
     if boots_systemd(spec):
         raise Unsupported(

@@ -25,7 +25,7 @@ from yurt.drivers.qemu import adjust, balloon
 from yurt.drivers.qemu import process as qemu
 from yurt.drivers.qemu.adjust import Change
 from yurt.drivers.qemu.console import SocketConsole
-from yurt.drivers.qemu.limits import adjust_around, merged
+from yurt.drivers.qemu.limits import adjust_around, asked_limits, merged
 from yurt.drivers.qemu.machine import Machine
 from yurt.drivers.qemu.monitor import Monitor
 from yurt.drivers.qemu.room import Room, room_for
@@ -34,6 +34,7 @@ from yurt.drivers.qemu.throttle import limit_node
 from yurt.drivers.qemu.volumes import disk_name
 from yurt.errors import Invalid, NotFound, Timeout, Unavailable, Unsupported, WrongState
 from yurt.host import layout
+from yurt.host.cgroup_limits import require_controllers
 from yurt.host.proc import process_start
 from yurt.host.rlimits import check_open_files
 from yurt.host.usage import process_usage
@@ -81,6 +82,7 @@ class QemuDriver:
             least = capabilities.min_memory_bytes >> 20
             raise Invalid(f"a {spec.kind} needs at least {least}M of memory", hint=f"use `--memory {least}M`")
         check_open_files(spec.limits.open_files)
+        require_controllers(asked_limits(spec), self.facts.cgroups)
         if spec.disk_bytes <= 0:
             raise Invalid(f"a {spec.kind} needs a disk size", hint="use `--disk 4G`")
 
