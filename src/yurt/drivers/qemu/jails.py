@@ -25,7 +25,8 @@ FIRMWARE = (
     "/usr/share/ovmf",
 )
 LIMITS = (("core", 0), ("memlock", 0), ("msgqueue", 0), ("nofile", 1024), ("nproc", 512))
-HELPER_LIMITS = (("core", 0), ("memlock", 0), ("msgqueue", 0), ("nofile", 8192), ("nproc", 32))
+# processes are counted by user, and the helper has QEMU's: leave room for all threads of a large machine
+HELPER_LIMITS = (("core", 0), ("memlock", 0), ("msgqueue", 0), ("nofile", 8192), ("nproc", 1024))
 RESOLVER = Path("/etc/resolv.conf")
 
 
