@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,17 @@ def world(tmp_path: Path) -> Iterator[World]:
         if path.is_relative_to("/tmp") and path != Path("/tmp"):
             path.chmod(path.stat().st_mode | 0o011)  # a cell's user has to pass
     yield World(root)
-    for path in root.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(root)
+    for attempt in range(20):  # who was hung up on may still be writing for a moment
+        for path in root.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        try:
+            shutil.rmtree(root)
+            return
+        except OSError:
+            if attempt == 19:
+                raise
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -43,8 +43,9 @@ QUERIES = {
     "get_stat": {"path": "/etc/hostname"},
     "exec_in_instance": {"command": "both"},
     "connect_to_port": {"port": "80"},
+    "import_volume": {"format": "qcow2"},
 }
-MAKES_ITS_NAME = {"import_image"}
+MAKES_ITS_NAME = {"import_image", "import_volume"}
 NAMES = {"name": "web", "reference": "tiny", "id": "000000000000"}
 NOBODY = {"name": "nobody", "reference": "none", "id": "ffffffffffff"}
 
@@ -82,7 +83,8 @@ async def prepare(api: Served, name: str) -> None:
         api.engine.pictures.clear()
     api.engine.networks.kept.pop("web", None)
     await api.engine.networks.create(NetworkSpec(name="web"), dry_run=False)
-    api.engine.set_volume("web")
+    if name != "import_volume":
+        api.engine.set_volume("web")
 
 
 def conforms(value: Any, schema: Any, where: str = "$") -> None:

@@ -1,5 +1,6 @@
 """What a guest is told to mount, and telling one that runs."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from yurt.drivers.agent.config import GuestMount
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from yurt.engine.core import Core
 
 AGENT_PATIENCE_S = 5.0
+AGAIN_S = (0.2, 1.0)  # a disk that has only just come may not open yet, and nothing tells when it does
 MAX_TAG = 36  # bytes that virtiofs has room for
 
 
@@ -63,11 +65,15 @@ async def mount_now(core: "Core", instance: Instance, volume: Volume, use: Volum
     live = core.lives.get(instance.id)
     if live is None:
         return "no agent answers: mount it in the guest"
-    try:
-        client = await live.agent(timeout_s=AGENT_PATIENCE_S)
-        await client.mount((volume_mount(volume, use),))
-    except YurtError as error:
-        return f"it is not mounted: {error.message}"
+    for pause_s in (*AGAIN_S, None):
+        try:
+            client = await live.agent(timeout_s=AGENT_PATIENCE_S)
+            await client.mount((volume_mount(volume, use),))
+            break
+        except YurtError as error:
+            if pause_s is None:
+                return f"it is not mounted: {error.message}"
+            await asyncio.sleep(pause_s)
     return ""
 
 

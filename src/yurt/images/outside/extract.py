@@ -244,6 +244,7 @@ class _Run:
             os.mkfifo(name, 0o600, dir_fd=folder)
             os.chown(name, member.uid, member.gid, dir_fd=folder, follow_symlinks=False)
             os.chmod(name, member.mode & 0o7777, dir_fd=folder)  # just made here, where nobody else writes
+            os.utime(name, ns=_times(member), dir_fd=folder, follow_symlinks=False)
         else:
             raise Invalid(f"the archive holds an unknown kind of file: `{printable(member.name)}`")
 
