@@ -35,17 +35,23 @@ def spawn_recorded(
     in from within, single-threaded, takes microseconds where moving it from outside takes milliseconds. If `record`
     fails, the program never runs and the error goes on.
     """
+
+    def start(gate: int) -> proc.Process:
+        words = [*GATE, *map(str, join), "--", *argv]
+        return proc.spawn(words, pass_fds=pass_fds, stdin=gate, stdout=output, stderr=output, cwd=cwd)
+
+    return let_through(start, record)
+
+
+def let_through(start: Callable[[int], proc.Process], record: Callable[[proc.Process], None]) -> proc.Process:
+    """Start a program that waits for a line on the descriptor `start` is given; send the line once `record` has returned.
+
+    If `record` fails, the program is killed before it ran and the error goes on.
+    """
     gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
     process: proc.Process | None = None
     try:
-        process = proc.spawn(
-            [*GATE, *map(str, join), "--", *argv],
-            pass_fds=pass_fds,
-            stdin=gate_read,
-            stdout=output,
-            stderr=output,
-            cwd=cwd,
-        )
+        process = start(gate_read)
         record(process)
         os.write(gate_write, b"go\n")
         return process

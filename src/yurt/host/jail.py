@@ -15,7 +15,6 @@ import ctypes
 import os
 import platform
 import resource
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from msgspec.structs import replace
 
 from yurt.errors import Denied, Timeout, ToolFailed
 from yurt.host import credentials, jailroot, landlock, mounts, proc, seccomp
+from yurt.host.gate import let_through
 from yurt.host.jailspec import HOST_NETWORK, LIMITS, NO_NETWORK, Bind, JailSpec
 from yurt.host.rootless import current_ids
 from yurt.host.visit import in_own_thread
@@ -143,26 +143,18 @@ def spawn_jailed(
     As `gate.spawn_recorded` does without a jail. `argv[0]` is the program's path in the jail. `join` are
     `Group.join_files`. If `record` fails, the program never runs and the error goes on. Blocking, about a millisecond.
     """
-    gate_read, gate_write = os.pipe2(os.O_CLOEXEC)
-    process: proc.Process | None = None
-    try:
-        tasks = [path for path in join if path.name == "tasks"]
-        child = _start([*LASTING, *argv], spec, gate_read, output, output, pass_fds, tasks)
-        process = proc.hold(child)
+    tasks = [path for path in join if path.name == "tasks"]
+
+    def start(gate: int) -> proc.Process:
+        return proc.hold(_start([*LASTING, *argv], spec, gate, output, output, pass_fds, tasks))
+
+    def joined(process: proc.Process) -> None:
         for path in join:
             if path not in tasks:  # version 2 moves whole processes only
                 path.write_text(str(process.pid))
         record(process)
-        os.write(gate_write, b"go\n")
-        return process
-    except BaseException:
-        if process is not None:
-            process.send(signal.SIGKILL)
-            process.close()
-        raise
-    finally:
-        os.close(gate_read)
-        os.close(gate_write)
+
+    return let_through(start, joined)
 
 
 async def run_jailed(
